@@ -1,0 +1,6 @@
+"""Runs a plan in process, with asyncio. Never imports Airflow."""
+
+from airflow_agentic.coordinator.coordinator import Coordinator
+from airflow_agentic.coordinator.pool import ModelPool
+
+__all__ = ["Coordinator", "ModelPool"]

@@ -1,0 +1,25 @@
+"""A batch run through the coordinator: every shard, committed like those of the expanded layout."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from airflow_agentic.coordinator.coordinator import Coordinator
+from airflow_agentic.execution import Run
+
+
+def answer_run(run: Run, *, allowed_handlers: Sequence[str] = ()) -> None:
+    """Answer the shards of ``run`` that are not answered yet; the models are loaded once."""
+
+    async def whole() -> None:
+        coordinator = Coordinator(run.plan, allowed_handlers=allowed_handlers, frozen=True)
+        try:
+            for shard in run.shards:
+                if run.answered(shard) is None:
+                    run.commit_answers(shard, await coordinator.answer_prepared(run.records(shard)))
+        finally:
+            await coordinator.pool.close()
+
+    asyncio.run(whole())
+

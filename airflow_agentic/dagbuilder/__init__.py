@@ -1,0 +1,1 @@
+"""Plan → Airflow Dag. Imports Airflow; nothing of the core imports it."""

@@ -1,0 +1,133 @@
+"""Plan → Airflow Dag.
+
+Shape of the expanded layout, as tried with the scheduler: Route is a branch into the first models; each model is mapped
+over the units; a gate is a branch after its models; gates and Aggregate run whatever became of the models (``all_done``)
+and decide from markers, so that one lost unit does not throw the batch away. Edges are the plan's, without those that
+others imply.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, Asset, TaskGroup, TriggerRule
+
+from airflow_agentic.artifacts.digests import digest
+from airflow_agentic.dagbuilder.arguments import dag_arguments, schedule, task_arguments
+from airflow_agentic.dagbuilder.params import form
+from airflow_agentic.exceptions import CompileError
+from airflow_agentic.operators import (
+    AggregateOperator,
+    GateOperator,
+    LocalInferenceOperator,
+    PreprocessOperator,
+    PublishOperator,
+    RouteOperator,
+    WorkflowOperator,
+)
+from airflow_agentic.plan.draw import terminal
+from airflow_agentic.plan.ir import Aggregate, Gate, Infer, Plan, Publish, Route
+from airflow_agentic.spec.workflow import WorkflowSpec
+
+if TYPE_CHECKING:
+    from airflow_agentic.project import Workflow
+
+TAG = "airflow-agentic"
+
+
+def asset_of(workflow: str) -> Asset:
+    """The asset that a workflow's runs update; the answers' real URI is in each event's extra."""
+    return Asset(name=f"airflow-agentic/{workflow}", uri=f"x-airflow-agentic://workflow/{workflow}")
+
+
+def build_dag(workflow: Workflow, **arguments: Any) -> DAG:
+    """The Dag of ``workflow``.
+
+    :param arguments: of the Dag, instead of those in the workflow's ``dag``.
+    :raises CompileError: the workflow does not compile, or asks Airflow for something it does not take.
+    """
+    spec, plan = workflow.spec, workflow.plan
+    given = {**dag_arguments(spec), "schedule": schedule(spec), **arguments}
+    tags = {TAG, *given.pop("tags", [])}
+    given.setdefault("catchup", False)
+    given.setdefault("description", spec.description or None)
+    dag = DAG(
+        dag_id=spec.name,
+        tags=sorted(tags),
+        params={**form(spec, workflow.tasks), **given.pop("params", {})},
+        default_args={**given.pop("default_args", {}), **task_arguments(spec)},
+        doc_md=_document(spec, plan),
+        **given,
+    )
+    with dag:
+        if spec.layout == "compact":
+            WorkflowOperator(
+                task_id="workflow", plan=plan, input=spec.input, base=str(spec.folder.resolve()), outlets=[asset_of(spec.name)]
+            )
+        else:
+            _Expanded(workflow).build()
+    return dag
+
+
+def _document(spec: WorkflowSpec, plan: Plan) -> str:
+    return f"{spec.description}\n\n```text\n{terminal(plan)}\n```\n"
+
+
+class _Expanded:
+    """One Airflow task a node."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self.workflow = workflow
+        self.plan = workflow.plan
+        self.topology = digest(self.plan.topology)
+        self.groups: dict[str, TaskGroup] = {}
+        online = [node.id for node in self.plan.nodes if node.runs_in == "online"]
+        if online:
+            raise CompileError(
+                workflow.spec.problem(
+                    ("layout",), f"layout expanded cannot run {online[0]!r}: its policy least-loaded looks at the moment",
+                    "write layout: compact, or choose another policy",
+                )
+            )  # fmt: skip
+
+    def build(self) -> None:
+        """Make the Airflow tasks and their edges inside the current Dag."""
+        spec = self.workflow.spec
+        first = self.plan.nodes[0]
+        start = PreprocessOperator(task_id=first.id, plan=self.plan, input=spec.input, base=str(spec.folder.resolve()))
+        tasks: dict[str, Any] = {first.id: start}
+        for node in self.plan.nodes[1:]:
+            tasks[node.id] = self._task(node, start.output)
+        for node_id, needs in self.plan.edges().items():
+            for need in needs:
+                tasks[need] >> tasks[node_id]
+
+    def _task(self, node: Any, units: Any) -> Any:
+        common = {"node": node.id, "topology": self.topology}
+        if isinstance(node, Infer | Gate) and self._grouped(node):
+            placed = {"task_id": node.id.removeprefix(f"{node.group}."), "task_group": self._group(node.group)}
+        else:
+            placed = {"task_id": node.id}
+        if isinstance(node, Infer):
+            return LocalInferenceOperator.partial(**placed, **common, map_index_template="unit {{ task.unit.unit }}").expand(unit=units)
+        if isinstance(node, Route):
+            return RouteOperator(**placed, **common, units=units)
+        if isinstance(node, Gate):
+            return GateOperator(**placed, **common, units=units, trigger_rule=TriggerRule.ALL_DONE)
+        if isinstance(node, Aggregate):
+            return AggregateOperator(**placed, **common, units=units, trigger_rule=TriggerRule.ALL_DONE)
+        if isinstance(node, Publish):
+            return PublishOperator(**placed, **common, units=units, outlets=[asset_of(self.workflow.name)])
+        raise TypeError(f"no operator runs a {node.kind} node")
+
+    @staticmethod
+    def _grouped(node: Infer | Gate) -> bool:
+        return node.group is not None and node.id.startswith(f"{node.group}.")
+
+    def _group(self, name: str | None) -> TaskGroup | None:
+        if name is None:
+            return None
+        if name not in self.groups:
+            self.groups[name] = TaskGroup(group_id=name)
+        return self.groups[name]
+

@@ -1,0 +1,77 @@
+"""The trigger form of a workflow's Dag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from airflow.sdk import Param
+
+from airflow_agentic.spec.workflow import WorkflowSpec
+
+
+def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
+    """One parameter a field, in the order of the form.
+
+    :param tasks: the tasks that the workflow's models do.
+    """
+    own = workflow.input.uri if workflow.input is not None else None
+    fields = {
+        "text": Param(
+            None,
+            type=["null", "string"],
+            format="multiline",
+            title="Text to answer",
+            description="One record a line, instead of the workflow's input.",
+            section="Input",
+        ),
+        "task": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *sorted(tasks)],
+            title="Task of the pasted text",
+            description="What the models shall do with it; routes look at record.task.",
+            section="Input",
+        ),
+        "uri": Param(
+            None,
+            type=["null", "string"],
+            title="File, folder or URI",
+            description=f"Read this instead of {own}." if own else "What to read: JSONL, Parquet, CSV, text, or a folder of files.",
+            section="Input",
+        ),
+        "limit": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=1_000_000_000,
+            title="At most this many records",
+            description="Empty: all of them.",
+            section="Input",
+        ),
+        "on_error": Param(
+            workflow.on_error,
+            type="string",
+            enum=sorted({"keep", "dead_letter", "fail", workflow.on_error}),
+            title="Records without an answer",
+            description="keep: an error row; dead_letter: also into a folder of their own; fail: the run fails after all answers are committed.",
+            section="Behaviour",
+        ),
+        "recompute": Param(
+            False,
+            type="boolean",
+            title="Compute everything again",
+            description="Reuse nothing when this run's Airflow tasks are cleared.",
+            section="Behaviour",
+        ),
+    }
+    if workflow.window.kind == "interval" or "{window." in (own or ""):
+        for name, said in (("start", "from here"), ("end", "to here")):
+            fields[f"window_{name}"] = Param(
+                None,
+                type=["null", "string"],
+                format="date-time",
+                title=f"Window {name}",
+                description=f"Records {said}; empty: the run's data interval.",
+                section="Window",
+            )
+    return fields

@@ -1,0 +1,140 @@
+"""Every error this project raises.
+
+::
+
+    AgenticError
+    ├── SpecError (ValueError)              a model card or workflow is wrong; not retried
+    │   └── CompileError                    the specs are well formed but do not fit together
+    ├── ConditionError (ValueError)         a CEL expression does not compile
+    ├── RecordError (ValueError)            one record cannot be used: becomes an error row
+    ├── InputError (ValueError)             the whole input cannot be read
+    ├── ArtifactError (RuntimeError)
+    │   ├── ChecksumError                   the bytes are not the ones that were pinned; not retried
+    │   └── StoreError                      the artifact store refuses or fails; retrying can help
+    ├── PlanMismatchError (RuntimeError)    the Dag and the run's frozen plan differ; not retried
+    ├── ModelError (RuntimeError)
+    │   ├── ModelLoadError                  the model cannot be loaded; not retried
+    │   ├── MissingExtraError (ImportError) a framework is not installed; not retried
+    │   └── ModelUnavailableError           the model's process died or timed out; retrying can help
+    ├── HandlerNotAllowedError (PermissionError)  code outside ``allowed_handlers`` was asked for; not retried
+    └── AnswersFailedError (RuntimeError)   ``on_error: fail`` and some records have no answer; answers are committed
+
+``retryable`` says whether the same call can succeed later without anybody changing anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class AgenticError(Exception):
+    """Root of the tree."""
+
+    retryable: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong with a spec, and where.
+
+    ``line`` and ``column`` count from 1, as editors do; both are ``None`` for specs that were built in Python.
+    """
+
+    message: str
+    path: str = ""
+    hint: str | None = None
+    file: str = "<python>"
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+        head = f"{where}  {self.path}: {self.message}" if self.path else f"{where}  {self.message}"
+        return head if self.hint is None else f"{head}\n    {self.hint}"
+
+
+class SpecError(AgenticError, ValueError):
+    """A spec is wrong. Retrying cannot help; each problem says what to change."""
+
+    def __init__(self, problems: list[Problem] | Problem) -> None:
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[list[Problem]]]:
+        return type(self), (list(self.problems),)
+
+
+class CompileError(SpecError):
+    """Well-formed specs that do not fit together (an unknown model, a vote over two label spaces)."""
+
+
+class ConditionError(AgenticError, ValueError):
+    """A CEL expression does not compile against the declared columns. Retrying cannot help."""
+
+
+class RecordError(AgenticError, ValueError):
+    """One record cannot be used; its row carries ``code`` and the message, the others go on."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[RecordError], tuple[str, str]]:
+        return type(self), (self.code, str(self))
+
+
+class InputError(AgenticError, ValueError):
+    """The input as a whole cannot be read (no such file, no records, duplicate ids). Retrying cannot help."""
+
+
+class ArtifactError(AgenticError, RuntimeError):
+    """A model file or a data file cannot be had."""
+
+
+class ChecksumError(ArtifactError):
+    """The bytes are not those the card pins. Retrying cannot help: fix ``sha256`` or the file."""
+
+
+class StoreError(ArtifactError):
+    """The artifact store refused or failed (full, read-only, away). What is committed stays; retrying can help."""
+
+    retryable = True
+
+
+class PlanMismatchError(AgenticError, RuntimeError):
+    """The Dag's topology differs from the plan this run froze. Clear the whole run, or restore the spec."""
+
+
+class ModelError(AgenticError, RuntimeError):
+    """A model cannot be used."""
+
+
+class ModelLoadError(ModelError):
+    """The model cannot be loaded; the message names the card's key to change. Retrying cannot help."""
+
+
+class MissingExtraError(ModelError, ImportError):
+    """A framework is not installed. Retrying cannot help: install the extra the message names."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"{package!r} is not installed here; install it with: pip install 'airflow-agentic[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.package, self.extra)
+
+
+class ModelUnavailableError(ModelError):
+    """The model's process died, ran out of memory or exceeded its time. Retrying can help."""
+
+    retryable = True
+
+
+class HandlerNotAllowedError(AgenticError, PermissionError):
+    """A card or workflow asks for code outside ``allowed_handlers``. Retrying cannot help."""
+
+
+class AnswersFailedError(AgenticError, RuntimeError):
+    """``on_error: fail`` and some records ended in an error. The answers are committed; clearing reuses them."""

@@ -1,0 +1,99 @@
+"""The moment enters a run once: health, measured profiles and the artifacts' digests, as a snapshot of the plan.
+
+After that every Airflow task, retry and executor decides from the same figures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import util
+from pathlib import Path
+from typing import Any, Final
+
+from airflow_agentic.artifacts.digests import tree_digest
+from airflow_agentic.exceptions import AgenticError, PlanMismatchError
+from airflow_agentic.plan.ir import Plan
+from airflow_agentic.registry.info import ModelInfo, card_digest
+from airflow_agentic.runtime.artifacts import resolve
+from airflow_agentic.spec.base import build
+from airflow_agentic.spec.model import ModelCard, Profile
+from airflow_agentic.spec.source import Source
+
+PROFILES: Final = "profiles.json"
+"""Measured profiles, in the folder of the cards, as ``airflow-agentic models profile`` writes them."""
+
+_MODULES: Final = {
+    "torch": "torch",
+    "tensorflow": "tensorflow",
+    "onnx": "onnxruntime",
+    "litert": "ai_edge_litert",
+    "transformers": "transformers",
+}
+
+
+def card_of(plan: Plan, model: str) -> ModelCard:
+    """The card of one of the plan's models."""
+    return build(ModelCard, plan.cards[model], Source(f"models/{model}.yaml"), Path(plan.folders.get(model, ".")))
+
+
+def snapshot(plan: Plan) -> Plan:
+    """The plan with the models' health, measured profiles and full digests as they are here and now."""
+    models = {name: _observed(info, card_of(plan, name)) for name, info in plan.models.items()}
+    return plan.model_copy(update={"models": models})
+
+
+def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
+    update: dict[str, Any] = {}
+    module = _MODULES.get(card.runtime.framework)
+    if module is not None and util.find_spec(module) is None:
+        extra = card.runtime.framework
+        update = {"healthy": False, "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'"}
+    try:
+        digest = card_digest(card, _artifact_digest(card))
+    except (AgenticError, OSError) as error:
+        return info.model_copy(update={"healthy": False, "why_unhealthy": str(error)})
+    measured = measured_profile(card, digest)
+    if measured is not None:
+        update |= {"cost": measured.cost_per_1k / 1000.0 if measured.cost_per_1k else info.cost}
+        update |= {name: value for name in ("latency_ms", "quality") if (value := getattr(measured, name)) is not None}
+    return info.model_copy(update={**update, "digest": digest})
+
+
+def _artifact_digest(card: ModelCard) -> str | None:
+    """The digest of the bytes; a pinned one is believed here and enforced when the model is loaded."""
+    runtime = card.runtime
+    if runtime.artifact is None or runtime.sha256 is not None:
+        return runtime.sha256
+    local = "://" not in runtime.artifact or runtime.artifact.startswith(("package://", "file://"))
+    return tree_digest(resolve(runtime.artifact, base=card.folder)) if local else None
+
+
+def measured_profile(card: ModelCard, digest: str) -> Profile | None:
+    """What was measured of exactly this model, if anything was."""
+    try:
+        measured = json.loads((card.folder / PROFILES).read_text())
+    except FileNotFoundError:
+        return None
+    entry = measured.get(card.name)
+    return Profile.model_validate(entry["profile"]) if entry is not None and entry["digest"] == digest else None
+
+
+def check_topology(plan: Plan, frozen: Plan) -> None:
+    """The Dag that runs is the Dag the frozen plan was made for.
+
+    :raises PlanMismatchError: nodes were added, removed or rewired since.
+    """
+    if plan.topology == frozen.topology:
+        return
+    ours, theirs = ({node.id for node in one.nodes} for one in (plan, frozen))
+    changed = sorted(ours ^ theirs) or ["the edges between them"]
+    raise PlanMismatchError(
+        f"the Dag of {plan.workflow!r} has changed since this run froze its plan ({', '.join(changed)}): "
+        "clear the whole run to use the new plan, or restore the workflow's file"
+    )
+
+
+def frozen_document(plan: Plan, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``plan.json`` holds."""
+    return {"plan": plan.model_dump(mode="json"), "params": dict(params)}

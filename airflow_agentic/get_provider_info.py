@@ -1,0 +1,96 @@
+"""What Airflow shows and finds of this provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider info, as Airflow's entry point ``apache_airflow_provider`` expects it."""
+    from airflow_agentic import __version__
+
+    return {
+        "package-name": "airflow-agentic",
+        "name": "Agentic inference",
+        "description": "Multi-model inference: each record is routed to the right model, the answers are combined and published.",
+        "versions": [__version__],
+        "integrations": [{"integration-name": "Agentic inference", "external-doc-url": "", "tags": ["software"]}],
+        "operators": [
+            {
+                "integration-name": "Agentic inference",
+                "python-modules": [
+                    f"airflow_agentic.operators.{name}"
+                    for name in ("preprocess", "route", "infer", "gate", "aggregate", "publish", "workflow", "model")
+                ],
+            }
+        ],
+        "hooks": [{"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.hooks.store"]}],
+        "connection-types": [_STORE],
+        "task-decorators": [{"name": "agentic_model", "class-name": "airflow_agentic.operators.decorators.model_task"}],
+        "plugins": [{"name": "airflow_agentic", "plugin-class": "airflow_agentic.plugins.AgenticPlugin"}],
+        "config": {"agentic": {"description": "Multi-model inference.", "options": _OPTIONS}},
+        "cli": ["airflow_agentic.cli.airflow.commands"],
+    }
+
+
+_STORE: dict[str, Any] = {
+    "connection-type": "agentic_store",
+    "hook-class-name": "airflow_agentic.hooks.store.ArtifactStoreHook",
+    "hook-name": "Agentic artifact store",
+    "ui-field-behaviour": {
+        "hidden-fields": ["host", "port"],
+        "relabeling": {"login": "Access key id", "password": "Secret access key"},
+    },
+    "conn-fields": {
+        "uri": {
+            "label": "Base URI",
+            "description": "Where artifacts lie: s3://bucket/prefix, gs://…, az://… or file:///folder",
+            "schema": {"type": ["string", "null"]},
+        },
+        "region": {"label": "Region", "schema": {"type": ["string", "null"]}},
+        "endpoint": {
+            "label": "Endpoint",
+            "description": "Of an S3-compatible server",
+            "schema": {"type": ["string", "null"], "format": "uri"},
+        },
+        "allow_http": {"label": "Allow plain HTTP", "schema": {"type": ["string", "null"], "enum": ["true", "false", None]}},
+    },
+}
+
+_OPTIONS: dict[str, Any] = {
+    "artifacts": {
+        "description": "Base URI of the artifact store: shards, predictions and answers of all runs. All workers must reach it.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "s3://bucket/airflow-agentic",
+        "default": "file:///tmp/airflow-agentic",
+    },
+    "artifacts_conn_id": {
+        "description": "Connection of type agentic_store with the store's credentials.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "agentic_store_default",
+        "default": "",
+    },
+    "deployment": {
+        "description": "First folder below the base, so that several Airflow deployments can share a store.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "production",
+        "default": "default",
+    },
+    "allowed_handlers": {
+        "description": "Packages, modules or package.module:Class, separated by commas, that cards and workflows may import.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "my_company.models",
+        "default": "",
+    },
+    "allowed_uris": {
+        "description": "URI prefixes, separated by commas, that records may name beside the input's own folder. Empty: any.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "s3://bucket/inbox/",
+        "default": "",
+    },
+}

@@ -1,0 +1,126 @@
+"""A plan as a picture: for the terminal, Mermaid and Graphviz."""
+
+from __future__ import annotations
+
+from airflow_agentic.pipeline.combination import (
+    Chained,
+    Coalesce,
+    Combination,
+    Ensemble,
+    FirstAccepted,
+    Leaf,
+    Primary,
+)
+from airflow_agentic.plan.ir import Gate, Infer, Plan, Route
+from airflow_agentic.routing.decision import Rules, targets
+
+
+def terminal(plan: Plan) -> str:
+    """One line a route, between a common head and tail::
+
+    preprocess ─ route ─┬─ image-classification ─ lite0-tf ─ gate (prediction.score >= 0.7) ─ lite2-torch ─┬─ aggregate ─ publish
+                        └─ text-analysis ─ vader, minilm-torch, words-keras (2 of 3) ──────────────────────┘
+    """
+    lines = _routes(plan)
+    head, tail = "preprocess ─ route ─", "─ aggregate ─ publish"
+    if len(lines) == 1:
+        return f"{head} {lines[0]} {tail}"
+    width = max(len(line) for line in lines)
+    drawn = []
+    for number, line in enumerate(lines):
+        first, last = number == 0, number == len(lines) - 1
+        left = "┬" if first else "└" if last else "├"
+        right = "┬" if first else "┘" if last else "┤"
+        padded = f"{line} {'─' * (width - len(line))}"
+        drawn.append(f"{head if first else ' ' * len(head)}{left}─ {padded}─{right}{tail if first else ''}")
+    return "\n".join(drawn)
+
+
+def _routes(plan: Plan) -> list[str]:
+    aggregate = plan.nodes[-2]
+    combine: Combination = aggregate.combine  # type: ignore[union-attr]  # the last but one node is Aggregate
+    fallback = ""
+    if isinstance(combine, FirstAccepted) and combine.gates[-1] == "fallback-gate":
+        fallback = f" ─ else {_show(combine.stages[1], plan)}"
+        combine = combine.stages[0]
+    several = isinstance(combine, Coalesce | Ensemble) and len(_decided(plan)) > 1
+    members = combine.members if several else (combine,)  # type: ignore[union-attr]  # `several` says which it is
+    lines = []
+    for member in members:
+        group = next((node.group for node in plan.nodes if isinstance(node, Infer) and node.id == _first(member)), "")
+        lines.append(f"{group} ─ {_show(member, plan)}{fallback}")
+    return lines
+
+
+def _decided(plan: Plan) -> list[str]:
+    """The parts of the first decision that lead to models."""
+    decide = plan.of(Route)[0].decide
+    if not isinstance(decide, Rules):
+        return ["all"]
+    return [case.name for case in decide.cases] + (["default"] if targets(decide.default) else [])
+
+
+def _first(combination: Combination) -> str:
+    if isinstance(combination, Leaf):
+        return combination.node
+    if isinstance(combination, FirstAccepted):
+        return _first(combination.stages[0])
+    if isinstance(combination, Chained):
+        return _first(combination.earlier)
+    if isinstance(combination, Primary):
+        return _first(combination.primary)
+    return _first(combination.members[0])
+
+
+def _show(combination: Combination, plan: Plan) -> str:
+    if isinstance(combination, Leaf):
+        return combination.model
+    if isinstance(combination, Coalesce):
+        return f"one of ({', '.join(_show(member, plan) for member in combination.members)})"
+    if isinstance(combination, FirstAccepted):
+        shown = _show(combination.stages[0], plan)
+        for gate_id, stage in zip(combination.gates, combination.stages[1:], strict=True):
+            gate = plan.node(gate_id)
+            accept = gate.accept if isinstance(gate, Gate) else None
+            shown += f" ─ gate ({accept or 'no error'}) ─ {_show(stage, plan)}"
+        return shown
+    if isinstance(combination, Chained):
+        return f"{_show(combination.earlier, plan)} ─ then ─ {_show(combination.last, plan)}"
+    if isinstance(combination, Primary):
+        shadows = ", ".join(_show(shadow, plan) for shadow in combination.shadows)
+        return f"{_show(combination.primary, plan)} (shadow: {shadows})"
+    members = ", ".join(_show(member, plan) for member in combination.members)
+    return f"{members} ({combination.method}, {combination.quorum} of {len(combination.members)})"
+
+
+def mermaid(plan: Plan) -> str:
+    """A Mermaid flowchart."""
+    names = {node.id: f"n{number}" for number, node in enumerate(plan.nodes)}
+    lines = ["flowchart LR"]
+    lines += [f'  {names[node.id]}{_shape(node.kind)[0]}"{_label(node)}"{_shape(node.kind)[1]}' for node in plan.nodes]
+    lines += [f"  {names[need]} --> {names[node]}" for node, need in _edges(plan)]
+    return "\n".join(lines) + "\n"
+
+
+def _shape(kind: str) -> tuple[str, str]:
+    return ("{", "}") if kind in {"route", "gate"} else ("(", ")") if kind == "infer" else ("[", "]")
+
+
+def dot(plan: Plan) -> str:
+    """A Graphviz digraph."""
+    lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
+    lines += [f'  "{node.id}" [label="{_label(node)}"];' for node in plan.nodes]
+    lines += [f'  "{need}" -> "{node}";' for node, need in _edges(plan)]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _label(node: object) -> str:
+    if isinstance(node, Infer):
+        return node.model
+    if isinstance(node, Gate):
+        return f"gate: {node.accept or 'no error'}".replace('"', "'")
+    return str(getattr(node, "id", ""))
+
+
+def _edges(plan: Plan) -> list[tuple[str, str]]:
+    return [(node, need) for node, needs in plan.edges().items() for need in needs]

@@ -1,0 +1,89 @@
+"""The model cards a workflow can use, by name and by what they can do.
+
+Cards come from folders and from installed packages that declare the entry point group ``airflow_agentic.models``
+(its value is a package whose folder ``models`` holds cards; it is located, not imported). A card that cannot be read
+is kept as broken: only a workflow that names it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata, util
+from pathlib import Path
+from typing import Final
+
+from airflow_agentic.exceptions import Problem, SpecError
+from airflow_agentic.registry.info import ModelInfo, card_digest
+from airflow_agentic.spec.load import load_model, shown, spec_files
+from airflow_agentic.spec.model import ModelCard
+from airflow_agentic.spec.workflow import Query
+
+ENTRY_POINTS: Final = "airflow_agentic.models"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Cards by name; ``broken`` holds the error of each unreadable card by its file's stem."""
+
+    cards: Mapping[str, ModelCard] = field(default_factory=dict)
+    broken: Mapping[str, SpecError] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folders: Iterable[Path], *, packages: bool = True) -> Registry:
+        """The cards of ``folders`` and, where asked, of installed packages.
+
+        Two cards of one name are both broken: which one is meant cannot be known.
+        """
+        cards: dict[str, ModelCard] = {}
+        broken: dict[str, SpecError] = {}
+        found = [*folders, *(_package_folders() if packages else [])]
+        for path in (path for folder in found for path in spec_files(folder)):
+            try:
+                card = load_model(path)
+            except SpecError as error:
+                broken[path.stem] = error
+                continue
+            if card.name in cards and card_digest(cards[card.name]) != card_digest(card):
+                broken[card.name] = _twice(cards[card.name], card)
+            cards[card.name] = card
+        return cls({name: card for name, card in sorted(cards.items()) if name not in broken}, broken)
+
+    @classmethod
+    def of(cls, *cards: ModelCard) -> Registry:
+        """A registry of these cards."""
+        return cls({card.name: card for card in sorted(cards, key=lambda card: card.name)})
+
+    def query(self, query: Query) -> list[ModelCard]:
+        """The cards that satisfy every part of ``query``, by name."""
+        return [card for card in self.cards.values() if _satisfies(card, query)]
+
+
+def _satisfies(card: ModelCard, query: Query) -> bool:
+    info = ModelInfo.of(card)
+    return (
+        (query.task is None or card.task == query.task)
+        and (query.input is None or card.input == query.input)
+        and (query.label_space is None or info.label_space == query.label_space)
+        and all(info.has(key, wanted) for key, wanted in query.capabilities.items())
+    )
+
+
+def _twice(first: ModelCard, second: ModelCard) -> SpecError:
+    other = shown(first.folder / first.source.file) if first.source.file == "<python>" else first.source.file
+    return SpecError(
+        Problem(
+            message=f"a different model is already called {first.name!r} ({other})",
+            hint="give one of them another name",
+            path="name",
+            file=second.source.file,
+        )
+    )
+
+
+def _package_folders() -> list[Path]:
+    folders = []
+    for entry_point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        spec = util.find_spec(entry_point.value.partition(":")[0])
+        folders += [Path(place) / "models" for place in (spec.submodule_search_locations or [])] if spec else []
+    return folders

@@ -1,0 +1,1 @@
+"""Which rows go to which models, and why: conditions, eligibility, policies, decisions. Never imports Airflow."""

@@ -1,0 +1,249 @@
+"""Evaluate a decision over a shard: which rows go to which infer nodes, and why.
+
+Pure and vectorised: rows are index arrays, a condition is evaluated once over the shard, candidates once a group of
+records that ask the same. Chance is a hash of seed and record id, so a retry and the other executor choose alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from airflow_agentic import tables
+from airflow_agentic.registry.info import ModelInfo
+from airflow_agentic.routing.conditions import Condition, Outcome
+from airflow_agentic.routing.decision import All, Candidate, Decision, Pick, Reject, Rules, Sample, Split, To
+from airflow_agentic.routing.eligibility import UNHEALTHY, Asked, groups, why_not
+from airflow_agentic.routing.policy import scores
+from airflow_agentic.spec.workflow import ColumnType
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Records and what conditions see of them."""
+
+    records: pa.Table
+    columns: Mapping[str, ColumnType]
+
+    def __len__(self) -> int:
+        return int(self.records.num_rows)
+
+    @cached_property
+    def values(self) -> Mapping[str, pa.ChunkedArray]:
+        """``record.*`` columns; one that the records do not have is all null."""
+        return {name: self._value(name.removeprefix("record."), type_) for name, type_ in self.columns.items()}
+
+    def _value(self, name: str, type_: ColumnType) -> pa.ChunkedArray:
+        if name in {"kind", "text", "uri"}:
+            import pyarrow.compute as pc
+
+            return pc.struct_field(self.records.column("input"), name)
+        if name in self.records.column_names:
+            return self.records.column(name)
+        arrow = {"string": pa.string(), "double": pa.float64(), "int": pa.int64(), "bool": pa.bool_()}[type_]
+        return pa.chunked_array([pa.nulls(len(self), arrow)])
+
+
+@dataclass
+class _Emitted:
+    """Selection rows in the making: parallel lists of index arrays and what is said of them."""
+
+    rows: list[Rows] = field(default_factory=list)
+    said: list[tuple[str | None, str | None, str | None, str]] = field(default_factory=list)
+
+    def add(self, rows: Rows, target: str | None, outcome: str | None, rule: str | None, reason: str) -> None:
+        if len(rows):
+            self.rows.append(rows)
+            self.said.append((target, outcome, rule, reason))
+
+    def table(self) -> pa.Table:
+        """As ``tables.SELECTION``, ascending by row."""
+        if not self.rows:
+            return tables.SELECTION.empty_table()
+        rows = np.concatenate(self.rows).astype(np.int32)
+        chunk = np.repeat(np.arange(len(self.rows), dtype=np.int32), [len(part) for part in self.rows])
+        order = np.argsort(rows, kind="stable")
+        columns = [pa.array(rows[order])]
+        for index in range(4):
+            columns.append(_dictionary([said[index] for said in self.said], chunk[order]))
+        return pa.table(columns, schema=tables.SELECTION)
+
+
+def _dictionary(values: list[str | None], chunk: npt.NDArray[np.int32]) -> pa.DictionaryArray:
+    names = list(dict.fromkeys(value for value in values if value is not None))
+    codes = np.array([-1 if value is None else names.index(value) for value in values], dtype=np.int32)[chunk]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names, pa.string()))
+
+
+class Decider:
+    """Evaluates decisions of one plan.
+
+    :param models: the candidates, with the run's snapshot of health and profiles.
+    :param load: requests under way by model, for ``least-loaded`` (online only).
+    """
+
+    def __init__(self, models: Mapping[str, ModelInfo], *, load: Mapping[str, int] | None = None) -> None:
+        self.models = models
+        self.load = load or {}
+
+    def select(self, decision: Decision, shard: Shard, rows: Rows | None = None, *, rule: str = "", reason: str = "") -> pa.Table:
+        """Where ``rows`` (all, where absent) go.
+
+        :returns: ``tables.SELECTION``: for every row at least one entry, except for rows a :class:`Sample` leaves out.
+        """
+        emitted = _Emitted()
+        everything = np.arange(len(shard), dtype=np.int64) if rows is None else rows
+        _Walk(self, shard, emitted).visit(decision, everything, rule or None, reason)
+        return emitted.table()
+
+
+class _Walk:
+    def __init__(self, decider: Decider, shard: Shard, emitted: _Emitted) -> None:
+        self.decider = decider
+        self.shard = shard
+        self.emitted = emitted
+        self.outcomes: dict[str, Outcome] = {}
+
+    def visit(self, decision: Decision, rows: Rows, rule: str | None, reason: str) -> None:
+        if not len(rows):
+            return
+        if isinstance(decision, To):
+            self.emitted.add(rows, decision.node, None, rule, reason)
+        elif isinstance(decision, Reject):
+            self.emitted.add(rows, None, decision.outcome, rule, decision.reason)
+        elif isinstance(decision, Rules):
+            self._rules(decision, rows, rule, reason)
+        elif isinstance(decision, Pick):
+            self._pick(decision, rows, rule, reason)
+        elif isinstance(decision, Split):
+            self._split(decision, rows, rule, reason)
+        elif isinstance(decision, Sample):
+            hit = chance(self.shard.records.column("record_id"), rows, decision.seed, "sample") < decision.fraction
+            self.visit(decision.then, rows[hit], rule, _and(reason, f"sampled at {decision.fraction:g}"))
+        elif isinstance(decision, All):
+            for child in decision.children:
+                self.visit(child, rows, rule, reason)
+
+    def _rules(self, rules: Rules, rows: Rows, rule: str | None, reason: str) -> None:
+        left = np.zeros(len(self.shard), dtype=bool)
+        left[rows] = True
+        taken = np.zeros(len(self.shard), dtype=bool)
+        for case in rules.cases:
+            name = case.name if rule is None or not case.name.startswith("routes[") else case.name
+            if case.when is None:
+                here = left.copy()
+            else:
+                outcome = self._evaluate(case.when)
+                self._failed(outcome, case.when, left, taken, name)
+                here = left & np.asarray(outcome.true)
+            self.visit(case.then, np.flatnonzero(here), name, _and(reason, case.when or "always"))
+            taken |= here
+            if rules.match == "first":
+                left &= ~here
+        self.visit(rules.default, np.flatnonzero(left & ~taken), rule or "default", _and(reason, "no rule matches"))
+
+    def _failed(self, outcome: Outcome, when: str, left: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_], name: str) -> None:
+        """A condition that cannot be evaluated is an outcome of its row; no later rule sees the row."""
+        failed = np.asarray(outcome.failed) & left
+        if not failed.any():
+            return
+        rows = np.flatnonzero(failed)
+        messages = outcome.messages.take(pa.array(rows)).to_pylist()
+        for message in dict.fromkeys(messages):
+            group = rows[[text == message for text in messages]]
+            self.emitted.add(group, None, "condition_failed", name, f"{when}: {message}")
+        left &= ~failed
+        taken |= failed
+
+    def _evaluate(self, expression: str) -> Outcome:
+        if expression not in self.outcomes:
+            condition = Condition.compile(expression, self.shard.columns)
+            self.outcomes[expression] = condition.evaluate(self.shard.values, len(self.shard))
+        return self.outcomes[expression]
+
+    def _split(self, split: Split, rows: Rows, rule: str | None, reason: str) -> None:
+        drawn = chance(self.shard.values[split.key], rows, split.seed, "split")
+        total = sum(arm.weight for arm in split.arms)
+        bounds = np.cumsum([arm.weight / total for arm in split.arms])
+        arm_of = np.minimum(np.searchsorted(bounds, drawn, side="right"), len(split.arms) - 1)
+        for index, arm in enumerate(split.arms):
+            self.visit(arm.then, rows[arm_of == index], rule, _and(reason, f"split {arm.weight / total:.0%} to {arm.name}"))
+
+    def _pick(self, pick: Pick, rows: Rows, rule: str | None, reason: str) -> None:
+        infos = [self.decider.models[candidate.model] for candidate in pick.candidates if candidate.model is not None]
+        group_of, asked = groups(self.shard.records, rows, infos, by_task=pick.by_task)
+        for group, request in enumerate(asked):
+            here = rows if len(asked) == 1 else rows[group_of == group]
+            able, dropped = self._able(pick, request)
+            if not able:
+                outcome = "all_unhealthy" if UNHEALTHY in dropped.values() and all(w == UNHEALTHY for w in dropped.values()) else "no_candidate"
+                self.emitted.add(here, None, outcome, rule, _and(reason, _shown(dropped, self.decider.models)))
+                continue
+            for chosen, part, why in self._choose(pick, able, here):
+                said = why if not dropped else _and(why, _shown(dropped, self.decider.models))
+                self.visit(chosen.then, part, rule, _and(reason, said))
+
+    def _able(self, pick: Pick, request: Asked) -> tuple[list[Candidate], dict[str, str]]:
+        able, dropped = [], {}
+        for candidate in pick.candidates:
+            info = None if candidate.model is None else self.decider.models[candidate.model]
+            reason = None if info is None else why_not(info, request, pick.require)
+            if reason is None:
+                able.append(candidate)
+            else:
+                dropped[candidate.name] = reason
+        return able, dropped
+
+    def _choose(self, pick: Pick, able: list[Candidate], rows: Rows) -> list[tuple[Candidate, Rows, str]]:
+        if len(able) == 1:
+            return [(able[0], rows, "" if len(pick.candidates) == 1 or pick.policy == "declared" else f"{able[0].name} is the only candidate left")]
+        if pick.policy == "declared":
+            return [(able[0], rows, "")]
+        if pick.policy == "round-robin":
+            position = self.shard.records.column("position").take(pa.array(rows)).to_numpy() % len(able)
+            return [(one, rows[position == index], f"round-robin: {one.name}") for index, one in enumerate(able)]
+        if pick.policy == "weighted":
+            weights = [pick.weights.get(one.name, 0.0) for one in able]
+            if not sum(weights):
+                return [(able[0], rows, "no candidate left has a weight")]
+            drawn = chance(self.shard.records.column("record_id"), rows, pick.seed, "weighted")
+            arm = np.minimum(np.searchsorted(np.cumsum(weights) / sum(weights), drawn, side="right"), len(able) - 1)
+            return [(one, rows[arm == index], f"weighted: {one.name}") for index, one in enumerate(able)]
+        if pick.policy == "least-loaded":
+            best = min(range(len(able)), key=lambda index: (self.decider.load.get(able[index].model or "", 0), index))
+            return [(able[best], rows, f"{able[best].name} is least loaded")]
+        return [self._best(pick, able, rows)]
+
+    def _best(self, pick: Pick, able: list[Candidate], rows: Rows) -> tuple[Candidate, Rows, str]:
+        ranked = scores([self.decider.models[str(one.model)] for one in able], pick.policy, pick.weights)
+        best = max(range(len(able)), key=lambda index: (ranked[index], -index))
+        return able[best], rows, f"{pick.policy}: {able[best].name} scores {ranked[best]:.4g}, best of {len(able)}"
+
+
+def chance(column: pa.ChunkedArray, rows: Rows, seed: int, purpose: str) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each of ``rows``: a hash of the value, the seed and what it is for."""
+    key = f"{purpose}:{seed}".encode()[:64]
+    values = column.take(pa.array(rows)).to_pylist()
+    digests = b"".join(blake2b(str(value).encode(), digest_size=8, key=key).digest() for value in values)
+    return (np.frombuffer(digests, dtype="<u8") >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def _and(first: str, second: str) -> str:
+    return f"{first}; {second}" if first and second else first or second
+
+
+def _shown(dropped: Mapping[str, str], models: Mapping[str, ModelInfo]) -> str:
+    parts = []
+    for name, why in dropped.items():
+        info = models.get(name)
+        detail = f" ({info.why_unhealthy})" if why == UNHEALTHY and info is not None and info.why_unhealthy else ""
+        parts.append(f"{name} {'is unhealthy' if why == UNHEALTHY else why}{detail}")
+    return "not " + ", ".join(parts)

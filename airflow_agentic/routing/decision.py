@@ -1,0 +1,144 @@
+"""Decisions: small trees that say which rows go to which infer nodes.
+
+A decision is data, part of the plan; :mod:`airflow_agentic.routing.decide` evaluates it over a shard. Its leaves name
+infer nodes (:class:`To`) or an outcome (:class:`Reject`); no row is ever dropped silently.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from airflow_agentic.spec.base import Strict
+from airflow_agentic.spec.workflow import PolicyName, Requirements
+
+Outcome = Literal["no_route", "no_candidate", "all_unhealthy", "condition_failed", "bad_record"]
+"""Why a row reaches no model."""
+
+
+class To(Strict):
+    """The row goes to an infer node."""
+
+    kind: Literal["to"] = "to"
+    node: str
+
+
+class Reject(Strict):
+    """The row goes nowhere, for a named reason."""
+
+    kind: Literal["reject"] = "reject"
+    outcome: Outcome
+    reason: str
+
+
+class Case(Strict):
+    """One rule: a condition (none: always) and what follows."""
+
+    name: str
+    """Where the rule stands, as ``routes[1]``."""
+    when: str | None = None
+    then: Decision
+
+
+class Rules(Strict):
+    """The first case that holds, or every one; ``default`` for rows that no case takes."""
+
+    kind: Literal["rules"] = "rules"
+    cases: tuple[Case, ...]
+    default: Decision
+    match: Literal["first", "all"] = "first"
+
+
+class Candidate(Strict):
+    """One of several; ``model`` is known where it is a single model, and then its limits are checked."""
+
+    name: str
+    model: str | None = None
+    then: Decision
+
+
+class Pick(Strict):
+    """One of the candidates that satisfy the record's requirements and ``require``, by ``policy``."""
+
+    kind: Literal["pick"] = "pick"
+    candidates: tuple[Candidate, ...]
+    policy: PolicyName = "declared"
+    weights: dict[str, float] = {}
+    require: Requirements | None = None
+    by_task: bool = False
+    """Whether a candidate must have the record's task (candidates of several tasks)."""
+    seed: int = 0
+
+
+class Share(Strict):
+    """An arm of a split."""
+
+    name: str
+    weight: float
+    then: Decision
+
+
+class Split(Strict):
+    """A share of the rows to each arm, by a hash of ``key`` and ``seed``."""
+
+    kind: Literal["split"] = "split"
+    arms: tuple[Share, ...]
+    key: str
+    seed: int = 0
+
+
+class Sample(Strict):
+    """A fraction of the rows, by a hash of the record id and ``seed``; the others go nowhere, which is no outcome."""
+
+    kind: Literal["sample"] = "sample"
+    fraction: float
+    seed: int = 0
+    then: Decision
+
+
+class All(Strict):
+    """The rows go to every child."""
+
+    kind: Literal["all"] = "all"
+    children: tuple[Decision, ...]
+
+
+Decision = Annotated[To | Reject | Rules | Pick | Split | Sample | All, Field(discriminator="kind")]
+
+for _model in (Case, Rules, Candidate, Pick, Share, Split, Sample, All):
+    _model.model_rebuild()
+
+
+def targets(decision: Decision) -> tuple[str, ...]:
+    """The infer nodes a decision can reach, in order, each once."""
+    if isinstance(decision, To):
+        return (decision.node,)
+    below: list[Decision] = []
+    if isinstance(decision, Rules):
+        below = [case.then for case in decision.cases] + [decision.default]
+    elif isinstance(decision, Pick):
+        below = [candidate.then for candidate in decision.candidates]
+    elif isinstance(decision, Split):
+        below = [arm.then for arm in decision.arms]
+    elif isinstance(decision, Sample):
+        below = [decision.then]
+    elif isinstance(decision, All):
+        below = list(decision.children)
+    return tuple(dict.fromkeys(node for child in below for node in targets(child)))
+
+
+def conditions(decision: Decision) -> tuple[tuple[str, str], ...]:
+    """Every ``(rule name, expression)`` in a decision."""
+    if isinstance(decision, Rules):
+        own = tuple((case.name, case.when) for case in decision.cases if case.when is not None)
+        return own + tuple(pair for case in decision.cases for pair in conditions(case.then)) + conditions(decision.default)
+    if isinstance(decision, Pick):
+        return tuple(pair for candidate in decision.candidates for pair in conditions(candidate.then))
+    if isinstance(decision, Split):
+        return tuple(pair for arm in decision.arms for pair in conditions(arm.then))
+    if isinstance(decision, Sample):
+        return conditions(decision.then)
+    if isinstance(decision, All):
+        return tuple(pair for child in decision.children for pair in conditions(child))
+    return ()

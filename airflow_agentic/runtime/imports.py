@@ -1,0 +1,57 @@
+"""Importing the code a card names, and only code that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+from airflow_agentic.exceptions import HandlerNotAllowedError, ModelLoadError
+from airflow_agentic.spec.model import ModelCard
+
+OWN: Final = "airflow_agentic"
+"""This project's own handlers are always allowed."""
+
+
+def is_allowed(path: str, allowed: Sequence[str]) -> bool:
+    """Whether ``package.module:Name`` is under a prefix as ``package``, ``package.module`` or itself."""
+    return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}:")) for prefix in (OWN, *allowed))
+
+
+def check_allowed(path: str, allowed: Sequence[str], *, card: ModelCard, key: str) -> None:
+    """Refuse code outside ``allowed``, before anything is imported.
+
+    :raises HandlerNotAllowedError: with what to add where.
+    """
+    if not is_allowed(path, allowed):
+        shown = ", ".join(allowed) or "nothing"
+        raise HandlerNotAllowedError(
+            f"model {card.name!r}: {key} {path!r} is not in allowed_handlers ({shown}); "
+            f"add {path.partition(':')[0]!r} to [agentic] allowed_handlers if you trust it"
+        )
+
+
+def check_card(card: ModelCard, allowed: Sequence[str]) -> None:
+    """:func:`check_allowed` of all code that loading ``card`` would import."""
+    for key, path in (("runtime.handler", card.runtime.handler), ("runtime.class", card.runtime.class_)):
+        if path is not None:
+            check_allowed(path, allowed, card=card, key=key)
+
+
+def import_allowed(path: str, allowed: Sequence[str], *, card: ModelCard, key: str) -> Any:
+    """The object ``package.module:Name``.
+
+    :raises HandlerNotAllowedError: it is not allowed.
+    :raises ModelLoadError: it cannot be imported.
+    """
+    check_allowed(path, allowed, card=card, key=key)
+    module, _, name = path.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except ImportError as error:
+        raise ModelLoadError(
+            f"model {card.name!r}: {key} {path!r} cannot be imported ({error}); "
+            "install its package where the model runs"
+        ) from error
+    except AttributeError:
+        raise ModelLoadError(f"model {card.name!r}: {key} {path!r}: module {module!r} has no {name!r}") from None

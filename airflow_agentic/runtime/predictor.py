@@ -1,0 +1,117 @@
+"""From a card to a :class:`~airflow_agentic.runtime.base.Predictor` in this process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from airflow_agentic.exceptions import AgenticError, ModelLoadError, ModelUnavailableError
+from airflow_agentic.runtime.artifacts import resolve
+from airflow_agentic.runtime.base import Predictor, Session
+from airflow_agentic.runtime.decode import Decoder, open_decoder
+from airflow_agentic.runtime.encode import Encoder, open_encoder
+from airflow_agentic.runtime.handler import HandlerPredictor
+from airflow_agentic.runtime.imports import check_card
+from airflow_agentic.runtime.results import results, with_errors
+from airflow_agentic.runtime.sessions import open_session
+from airflow_agentic.spec.model import ModelCard
+
+_HINTS: Final = {
+    "torch": "a TorchScript file, a .pt2 program, or with runtime.class a state dict",
+    "tensorflow": "a SavedModel folder or a .keras file",
+    "onnx": "an ONNX file",
+    "litert": "a .tflite file",
+    "transformers": "a folder with config.json and model.safetensors",
+    "python": "a handler",
+}
+
+
+def open_predictor(
+    card: ModelCard, *, allowed_handlers: Sequence[str] = (), cache_dir: Path | None = None, top_k: int | None = None
+) -> Predictor:
+    """The predictor of ``card``, not loaded yet.
+
+    :param allowed_handlers: ``package``, ``package.module`` or ``package.module:Name`` the card's code may come from;
+        this project's own is always allowed.
+    :param cache_dir: where remote artifacts are kept; see :mod:`airflow_agentic.runtime.artifacts`.
+    :param top_k: how many classes of an answer to give, in place of the card's.
+    :raises HandlerNotAllowedError: the card names other code. Nothing is imported.
+    """
+    check_card(card, allowed_handlers)
+    return CardPredictor(card, allowed_handlers=allowed_handlers, cache_dir=cache_dir, top_k=top_k)
+
+
+class CardPredictor:
+    """Encode → session → decode, or a handler; whatever goes wrong in loading is a :class:`ModelLoadError`."""
+
+    def __init__(
+        self, card: ModelCard, *, allowed_handlers: Sequence[str], cache_dir: Path | None, top_k: int | None
+    ) -> None:
+        self._card = card
+        self._allowed = tuple(allowed_handlers)
+        self._resolve = functools.partial(resolve, base=card.folder, cache_dir=cache_dir)
+        self._top_k = top_k
+        self._loaded: HandlerPredictor | ArrayPredictor | None = None
+
+    def load(self) -> None:
+        """See :class:`~airflow_agentic.runtime.base.Predictor`.
+
+        :raises ArtifactError: a file the card names cannot be had.
+        """
+        try:
+            self._loaded = self._open()
+        except (AgenticError, MemoryError):
+            raise
+        except Exception as error:  # a framework raises whatever it likes
+            runtime = self._card.runtime
+            what = runtime.handler or runtime.artifact
+            raise ModelLoadError(
+                f"model {self._card.name!r}: {what!r} cannot be loaded by framework {runtime.framework}, which takes "
+                f"{_HINTS[runtime.framework]}: {type(error).__name__}: {error}"
+            ) from error
+
+    def predict(self, batch: pa.Table) -> pa.Table:
+        """See :class:`~airflow_agentic.runtime.base.Predictor`."""
+        if self._loaded is None:
+            raise ModelUnavailableError(f"model {self._card.name!r} is not loaded; call load() first")
+        return self._loaded.predict(batch)
+
+    def close(self) -> None:
+        """See :class:`~airflow_agentic.runtime.base.Predictor`."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.close()
+
+    def _open(self) -> HandlerPredictor | ArrayPredictor:
+        card, runtime = self._card, self._card.runtime
+        if runtime.framework == "python":
+            handler = HandlerPredictor(card, allowed_handlers=self._allowed, top_k=self._top_k)
+            handler.load()
+            return handler
+        path = self._resolve(str(runtime.artifact), sha256=runtime.sha256)
+        encoder = open_encoder(card, self._resolve, path if runtime.framework == "transformers" else None)
+        decoder = open_decoder(card, self._resolve, top_k=self._top_k)
+        return ArrayPredictor(encoder, open_session(card, path, allowed_handlers=self._allowed), decoder)
+
+
+class ArrayPredictor:
+    """Encode → session → decode."""
+
+    def __init__(self, encoder: Encoder, session: Session, decoder: Decoder) -> None:
+        self._encoder = encoder
+        self._session = session
+        self._decoder = decoder
+
+    def predict(self, batch: pa.Table) -> pa.Table:
+        """See :class:`~airflow_agentic.runtime.base.Predictor`."""
+        encoded = self._encoder(batch)
+        answers = self._decoder(self._session.run(encoded.arrays), encoded) if encoded.rows else results(0)
+        return with_errors(answers, encoded.errors, batch.num_rows)
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session.close()

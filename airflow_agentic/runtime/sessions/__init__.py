@@ -1,0 +1,29 @@
+"""Sessions: one framework each, imported only when a card asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from airflow_agentic.runtime.base import Session
+from airflow_agentic.spec.model import ModelCard
+
+_OPENERS: Final = {
+    "torch": "airflow_agentic.runtime.sessions.torch",
+    "tensorflow": "airflow_agentic.runtime.sessions.tensorflow",
+    "onnx": "airflow_agentic.runtime.sessions.onnx",
+    "litert": "airflow_agentic.runtime.sessions.litert",
+    "transformers": "airflow_agentic.runtime.sessions.transformers",
+}
+
+
+def open_session(card: ModelCard, path: Path, *, allowed_handlers: Sequence[str] = ()) -> Session:
+    """Load the artifact at ``path`` with the card's framework.
+
+    :raises MissingExtraError: the framework is not installed.
+    :raises ModelLoadError: the artifact is not what the card says.
+    """
+    opener: Callable[[ModelCard, Path, Sequence[str]], Session] = import_module(_OPENERS[card.runtime.framework]).open_
+    return opener(card, path, allowed_handlers)

@@ -1,0 +1,53 @@
+"""What the sessions share: naming outputs, fitting inputs to what a model declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from airflow_agentic.exceptions import ModelLoadError
+from airflow_agentic.runtime.base import Arrays
+from airflow_agentic.spec.model import ModelCard
+
+
+def named(found: Any, numpy: Callable[[Any], npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """A framework's outputs by name; those of a sequence, and a single one, by position.
+
+    What is not an array (a ``None``, a tuple of caches) is left out.
+    """
+    if isinstance(found, Mapping):
+        pairs = [(str(key), value) for key, value in found.items()]
+    elif isinstance(found, tuple | list):
+        pairs = [(str(place), value) for place, value in enumerate(found)]
+    else:
+        pairs = [("0", found)]
+    return {name: numpy(value) for name, value in pairs if hasattr(value, "shape")}
+
+
+def by_input(card: ModelCard, given: Arrays, declared: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """``given`` under the model's own input names: the array without a name goes to the only input.
+
+    :raises ModelLoadError: the model has several inputs and the card names none, or one it does not have.
+    """
+    if set(given) == {""}:
+        if len(declared) == 1:
+            return {declared[0]: given[""]}
+        raise ModelLoadError(
+            f"model {card.name!r} has the inputs {', '.join(declared)}; set runtime.input_name to one of them"
+        )
+    unknown = [name for name in given if name not in declared]
+    if unknown:
+        raise ModelLoadError(
+            f"model {card.name!r} has no input {unknown[0]!r}, only {', '.join(declared)}; "
+            f"fix {'runtime.text.inputs' if card.input == 'text' else 'runtime.input_name'}"
+        )
+    return dict(given)
+
+
+def fitted(array: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
+    """``array`` as the type a model declares (token ids are often int32 there); strings stay."""
+    wanted = np.dtype(dtype)
+    return array if array.dtype == wanted or wanted.kind in "OSU" else array.astype(wanted)

@@ -1,0 +1,234 @@
+"""The model card: what a model does, what it costs and how it is loaded.
+
+For the common tasks a card is all there is; no code is needed. Relative URIs start at the card's folder.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
+
+InputType = Literal["image", "text", "tabular", "bytes", "json", "tensor"]
+Framework = Literal["torch", "tensorflow", "onnx", "litert", "transformers", "python"]
+ScoreKind = Literal["probability", "calibrated_probability", "margin", "other"]
+Runner = Literal["local", "kubernetes", "service", "queue", "spark"]
+HandlerPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""``package.module:Name``. Imported only to load the model, and only if ``allowed_handlers`` has it."""
+
+Numbers = Annotated[
+    tuple[float, ...],
+    BeforeValidator(
+        lambda value: (value,) if isinstance(value, int | float) else value, json_schema_input_type=float | list[float]
+    ),
+]
+
+
+class ImageEncoding(Strict):
+    """How an image becomes a float tensor: ``(pixel - mean) / scale``, pixels 0 to 255."""
+
+    resize: int = Field(gt=0, le=8192)
+    """The shorter side becomes this many pixels."""
+    crop: int | None = Field(None, gt=0, le=8192)
+    """Then this many pixels square are cut from the centre; without it the image is squeezed to a square of ``resize``."""
+    mean: Numbers = (0.0,)
+    """One number, or one a channel."""
+    scale: Numbers = (255.0,)
+    """One number, or one a channel."""
+    color: Literal["rgb", "bgr", "grey"] = "rgb"
+    layout: Literal["nhwc", "nchw"] | None = None
+    """Axis order; by default ``nchw`` for torch and ONNX, else ``nhwc``."""
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    dtype: Literal["float32", "uint8"] = "float32"
+    """``uint8`` passes the pixels as they are."""
+
+
+class TextEncoding(Strict):
+    """How text becomes token tensors (Hugging Face ``tokenizers`` file), or is passed as strings."""
+
+    tokenizer: str | None = None
+    """URI of a ``tokenizer.json``; without it the model is given the strings."""
+    max_length: int = Field(256, gt=0, le=32768)
+    """Longer texts are cut to this many tokens."""
+    inputs: dict[Literal["ids", "mask", "types"], str] = {"ids": "input_ids", "mask": "attention_mask"}
+    """The model's input names for token ids, attention mask and token types (all int64, ``[batch, tokens]``)."""
+
+
+class TabularEncoding(Strict):
+    """How a struct becomes a row of numbers: ``(value - mean) / scale`` by column."""
+
+    columns: list[str] = Field(min_length=1)
+    """The struct's fields, in the model's order."""
+    mean: list[float] | None = None
+    scale: list[float] | None = None
+    fill: dict[str, float] = {}
+    """What a missing value becomes; a column without one makes a record with a missing value an error row."""
+    categories: dict[str, list[str]] = {}
+    """Columns of text: the value's index in this list is the number."""
+
+    @model_validator(mode="after")
+    def _same_length(self) -> TabularEncoding:
+        for name in ("mean", "scale"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.columns):
+                raise ValueError(f"{name} has {len(values)} numbers for {len(self.columns)} columns")
+        return self
+
+
+class Runtime(Strict):
+    """What loads the model."""
+
+    framework: Framework
+    artifact: str | None = None
+    """``file`` path, ``s3://``, ``gs://``… or ``package://distribution/path/in/it``. For torch ``.pt2`` is ``torch.export``, ``.pth``
+    with ``class`` a state dict, else TorchScript; for tensorflow a folder is a SavedModel, ``.keras`` a Keras file."""
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """Checked before loading. For a folder it is the digest of its tree, as ``models show`` prints it."""
+    class_: HandlerPath | None = Field(None, alias="class")
+    """torch state dicts: the module's class (or a function that returns one)."""
+    handler: HandlerPath | None = None
+    """``framework: python``: a class with ``predict``, or a function of one record's input."""
+    args: dict[str, Any] = {}
+    """Keyword arguments of ``class`` or ``handler``."""
+    image: ImageEncoding | None = None
+    text: TextEncoding | None = None
+    tabular: TabularEncoding | None = None
+    input_name: str | None = None
+    """The name of the model's input, where it has several."""
+    output_name: str | None = None
+    """The name of the output to read, where it has several."""
+    activation: Literal["none", "softmax", "sigmoid"] = "none"
+    """Applied to the output: to logits of a classifier."""
+    pooling: Literal["none", "mean", "cls"] = "none"
+    """For token-level embeddings ``[batch, tokens, dim]``: how they become one vector a text."""
+    normalize: bool = False
+    """Embeddings are scaled to length 1."""
+    threads: int = Field(1, ge=1, le=256)
+    """CPU threads the framework may use."""
+    trust: Literal["none", "pickle"] = "none"
+    """``pickle`` lets the artifact run code while it is loaded. A warning is logged."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Runtime:
+        if self.framework == "python" and self.handler is None:
+            raise ValueError("framework python needs a handler\nwrite handler: package.module:Class")
+        if self.framework != "python" and self.handler is not None:
+            raise ValueError(f"handler belongs to framework python, not {self.framework}")
+        if self.framework != "python" and self.artifact is None:
+            raise ValueError(f"framework {self.framework} needs an artifact\nwrite artifact: PATH or URI")
+        if self.class_ is not None and self.framework != "torch":
+            raise ValueError(f"class belongs to framework torch, not {self.framework}")
+        return self
+
+
+class Output(Strict):
+    """What the model answers. Exactly one of ``classes``, ``embedding``, ``value`` or ``fields``."""
+
+    classes: str | list[str] | None = None
+    """The label space: its name, or its labels in the order of the model's outputs."""
+    labels: str | None = None
+    """URI of a text file with one label a line, in the order of the model's outputs; for a named label space."""
+    label_map: dict[str, str] = {}
+    """The model's labels → the label space's labels."""
+    score_kind: ScoreKind = "probability"
+    top_k: int = Field(5, ge=1, le=100_000)
+    """How many classes of each answer are kept."""
+    embedding: int | None = Field(None, gt=0)
+    """Length of the vector; it is stored in ``output`` as a JSON list."""
+    value: str | None = None
+    """A regression: the unit or meaning of its number."""
+    fields: dict[str, Literal["string", "number", "integer", "boolean", "array", "object"]] | None = None
+    """A JSON object with these fields."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Output:
+        kinds = [name for name in ("classes", "embedding", "value", "fields") if getattr(self, name) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"needs exactly one of classes, embedding, value, fields; found {kinds or 'none'}")
+        return self
+
+    @property
+    def label_space(self) -> str | None:
+        """Its name; for a listed one its sorted labels, so that equal sets are one space whatever their order."""
+        if self.classes is None or isinstance(self.classes, str):
+            return self.classes
+        return "{" + ", ".join(sorted({self.label_map.get(label, label) for label in self.classes})) + "}"
+
+
+class Profile(Strict):
+    """What using the model means: declared here, or measured by ``airflow-agentic models profile``."""
+
+    cost_per_1k: float = Field(0.0, ge=0)
+    """Cost of 1,000 records, in a unit of your own (the same for all cards)."""
+    latency_ms: float | None = Field(None, ge=0)
+    """Median of one record."""
+    quality: float | None = Field(None, ge=0, le=1)
+    """Share of right answers on the data that ``measured_on`` names."""
+    throughput_per_s: float | None = Field(None, ge=0)
+    memory: Bytes | None = None
+    """Peak resident memory of the model process."""
+    measured_on: str | None = None
+
+
+class Resources(Strict):
+    """What the model's process or pod may use (Kubernetes' notation)."""
+
+    cpu: str | None = None
+    memory: Bytes | None = None
+    gpu: int = Field(0, ge=0)
+
+
+class Batch(Strict):
+    """How many records the model is given at once."""
+
+    rows: int = Field(16, ge=1, le=65536)
+    bytes: Bytes = 64 * 2**20
+    timeout: Seconds = 300.0
+    """A batch that takes longer kills the model process."""
+
+
+class ModelCard(Spec):
+    """A model: what it does, what it costs, how it is loaded."""
+
+    kind: Literal["Model"]
+    name: Name
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
+    description: str = ""
+    task: Name
+    """``image-classification``, ``text-classification``…: Hugging Face's task names where one exists."""
+    input: InputType
+    output: Output
+    capabilities: dict[str, str | float | bool | list[str]] = {}
+    """Free keys that routes filter by; ``languages`` is compared with the record's language."""
+    runtime: Runtime
+    profile: Profile = Profile()
+    resources: Resources = Resources()
+    batch: Batch = Batch()
+    image: str | None = None
+    """Container image, for runners that use one."""
+    isolation: Literal["process", "inline"] = "process"
+    """``inline`` runs in the caller's process: for light trusted code."""
+    runners: list[Runner] = ["local", "kubernetes", "service", "queue", "spark"]
+    """Where it may run."""
+    deterministic: bool = True
+    """The same input gives the same answer."""
+
+    @model_validator(mode="after")
+    def _encodable(self) -> ModelCard:
+        runtime = self.runtime
+        for name in ("image", "text", "tabular"):
+            if getattr(runtime, name) is not None and self.input != name:
+                raise ValueError(f"runtime.{name} does not fit input {self.input!r}\nremove it, or set input: {name}")
+        needs = {"image": runtime.image, "tabular": runtime.tabular}
+        if runtime.framework != "python" and needs.get(self.input, True) is None:
+            raise ValueError(f"input {self.input!r} needs runtime.{self.input}: how it becomes a tensor")
+        if self.isolation == "inline" and self.resources.gpu:
+            raise ValueError("an inline model cannot have a GPU\nset isolation: process")
+        return self
+
+    @property
+    def cost(self) -> float:
+        """Of one record."""
+        return self.profile.cost_per_1k / 1000.0

@@ -1,0 +1,377 @@
+"""The workflow: which records go to which models, how answers are combined and where they are published.
+
+A *pattern* says how models work together: a model's name, or one of ``single``, ``fallback``, ``cascade``, ``ensemble``,
+``chain``, ``split``, ``shadow`` and ``rules``. Patterns nest. A pattern's options stand beside its name, or, for a
+route's outermost pattern, beside ``use``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
+from airflow_agentic.spec.model import HandlerPath, InputType
+
+PATTERNS: Final = ("model", "single", "fallback", "cascade", "ensemble", "chain", "split", "shadow", "rules")
+PolicyName = Literal[
+    "declared", "quality", "cost", "latency", "balanced", "round-robin", "weighted", "least-loaded"
+]
+Method = Literal[
+    "first-accepted", "best-score", "majority-vote", "weighted-vote", "mean", "weighted-mean", "median", "merge",
+    "stack", "handler",
+]  # fmt: skip
+ColumnType = Literal["string", "double", "int", "bool"]
+
+_OPTIONS: Final[dict[str, frozenset[str]]] = {
+    "policy": frozenset({"single", "fallback", "cascade"}),
+    "accept": frozenset({"cascade"}),
+    "quorum": frozenset({"ensemble"}),
+    "aggregate": frozenset({"ensemble"}),
+    "deadline": frozenset({"ensemble"}),
+    "require": frozenset({"model", "single", "fallback", "cascade", "ensemble"}),
+}
+
+
+class Policy(Strict):
+    """How one of several candidates is chosen, or in which order they are asked."""
+
+    name: PolicyName
+    weights: dict[str, float] = {}
+    """``balanced``: of ``cost``, ``latency`` and ``quality``; ``weighted``: of the candidates, by model."""
+
+    @model_validator(mode="after")
+    def _weights(self) -> Policy:
+        if self.name == "weighted" and not self.weights:
+            raise ValueError("policy weighted needs weights\nwrite policy: {weighted: {MODEL: 3, OTHER: 1}}")
+        if self.weights and self.name not in {"weighted", "balanced"}:
+            raise ValueError(f"policy {self.name} takes no weights")
+        if self.name == "balanced" and set(self.weights) - {"cost", "latency", "quality"}:
+            raise ValueError("policy balanced weighs cost, latency and quality only")
+        if any(weight < 0 for weight in self.weights.values()) or (self.weights and not sum(self.weights.values())):
+            raise ValueError("weights must not be negative, nor all zero")
+        return self
+
+
+def _policy(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        name, weights = next(iter(value.items()))
+        return value if name == "weights" else {"name": name, "weights": weights}
+    return value
+
+
+class Aggregation(Strict):
+    """How the members' predictions become one."""
+
+    method: Method
+    weights: dict[str, float] = {}
+    """By model; by default a member's ``profile.quality``, or 1."""
+    model: Name | None = None
+    """``stack``: the card of the trained meta-model, whose columns are ``MODEL.LABEL``."""
+    handler: HandlerPath | None = None
+    """``handler``: a function of ``{model: PREDICTION table}`` that returns a RESULT table, one row a record."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Aggregation:
+        if (self.method == "stack") != (self.model is not None):
+            raise ValueError("aggregate stack needs a model, and only it\nwrite aggregate: {stack: MODEL}")
+        if (self.method == "handler") != (self.handler is not None):
+            raise ValueError("aggregate handler needs a handler, and only it\nwrite aggregate: {handler: pkg.mod:function}")
+        if self.weights and self.method not in {"weighted-vote", "weighted-mean"}:
+            raise ValueError(f"aggregate {self.method} takes no weights")
+        return self
+
+
+def _aggregation(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"method": value}
+    if isinstance(value, dict) and len(value) == 1:
+        name, argument = next(iter(value.items()))
+        if name == "stack":
+            return {"method": "stack", "model": argument}
+        if name == "handler":
+            return {"method": "handler", "handler": argument}
+        if isinstance(argument, dict):
+            return {"method": name, "weights": argument}
+    return value
+
+
+class Requirements(Strict):
+    """Hard limits on candidates, beside those that a record brings itself."""
+
+    max_cost: float | None = Field(None, ge=0)
+    """Of one record, in the cards' unit."""
+    max_latency_ms: float | None = Field(None, gt=0)
+    min_quality: float | None = Field(None, ge=0, le=1)
+    capabilities: dict[str, str | float | bool] = {}
+    """A candidate has this value, or has it in its list."""
+
+
+class Query(Strict):
+    """Candidates by what they can do, instead of by name. ``airflow-agentic lock`` pins what it finds."""
+
+    task: Name | None = None
+    input: InputType | None = None
+    label_space: str | None = None
+    capabilities: dict[str, str | float | bool] = {}
+
+    @model_validator(mode="after")
+    def _asks(self) -> Query:
+        if not (self.task or self.input or self.label_space or self.capabilities):
+            raise ValueError("a query needs at least one of task, input, label_space, capabilities")
+        return self
+
+
+class Candidates(Strict):
+    """Members by name or nested pattern, or a query."""
+
+    members: list[Member] = []
+    query: Query | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            if not value:
+                raise ValueError("is empty; name at least one model")
+            return {"members": value}
+        if isinstance(value, str):
+            return {"members": [value]}
+        return {"query": value} if isinstance(value, dict) and not value.keys() & {"members", "query"} else value
+
+
+class ChainStep(Strict):
+    """One step of a chain and where its input comes from."""
+
+    use: Member
+    input: str | dict[str, str] = "record.input"
+    """``record.input``, or the answer of the step before: ``prediction.label``, ``prediction.output``,
+    ``prediction.output.FIELD``, ``prediction.value``; a mapping of these makes a struct."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) and "use" in value else {"use": value}
+
+
+class Arm(Strict):
+    """One arm of a split."""
+
+    use: Member
+    weight: float = Field(gt=0)
+
+
+class Split(Strict):
+    """A share of the records to each arm: a canary or an A/B test, sticky by ``key``."""
+
+    arms: list[Arm] = Field(min_length=2)
+    key: str = "record.record_id"
+    """Records with an equal value of this column go to the same arm."""
+
+
+class Shadow(Strict):
+    """The primary answers; the shadows are asked too and only recorded."""
+
+    primary: Member
+    shadows: list[Member] = Field(min_length=1)
+    fraction: float = Field(1.0, gt=0, le=1)
+    """The share of the records that the shadows see."""
+
+
+class Rule(Strict):
+    """A condition and what is used where it holds."""
+
+    when: str | None = None
+    """CEL over ``record.*``; without it the rule always holds."""
+    use: Member
+
+
+class Pattern(Strict):
+    """How models work together: exactly one of the patterns, with its options."""
+
+    model: Name | None = None
+    """One model."""
+    single: Candidates | None = None
+    """One of the candidates, chosen for each record by ``policy``."""
+    fallback: Candidates | None = None
+    """The next one is asked when one errs."""
+    cascade: Candidates | None = None
+    """The next one is asked when one errs or is not accepted."""
+    ensemble: Candidates | None = None
+    """All are asked; ``aggregate`` combines."""
+    chain: list[ChainStep] | None = Field(None, min_length=2)
+    """Each step's input is the answer of the one before."""
+    split: Split | None = None
+    shadow: Shadow | None = None
+    rules: list[Rule] | None = Field(None, min_length=1)
+    """The first rule that holds."""
+
+    policy: Annotated[Policy | None, BeforeValidator(_policy, json_schema_input_type=str | dict[str, Any])] = None
+    """By default ``quality`` for ``single``, ``cost`` for a cascade or fallback over a query, else as declared."""
+    accept: str | None = None
+    """CEL over ``prediction.*`` and ``record.*``: a cascade stops where it holds."""
+    aggregate: Annotated[
+        Aggregation | None, BeforeValidator(_aggregation, json_schema_input_type=str | dict[str, Any])
+    ] = None
+    """By default ``majority-vote`` for classes, ``mean`` for numbers."""
+    quorum: int | None = Field(None, ge=1)
+    """How many members must answer; by default 1."""
+    deadline: Seconds | None = None
+    """Online: members that have not answered by then count as missing."""
+    require: Requirements | None = None
+
+    @property
+    def kind(self) -> str:
+        """Which pattern it is."""
+        return next(name for name in PATTERNS if getattr(self, name) is not None)
+
+    @model_validator(mode="after")
+    def _one_pattern(self) -> Pattern:
+        found = [name for name in PATTERNS if getattr(self, name) is not None]
+        if len(found) != 1:
+            shown = " and ".join(found) if found else "none"
+            raise ValueError(f"needs exactly one pattern, found {shown}\none of: {', '.join(PATTERNS[1:])}, or a model's name")
+        for option, patterns in _OPTIONS.items():
+            if getattr(self, option) is not None and found[0] not in patterns:
+                raise ValueError(f"{option} does not belong to {found[0]}\nit belongs to: {', '.join(sorted(patterns))}")
+        if self.cascade is not None and self.accept is None:
+            raise ValueError("a cascade needs accept: when is an answer good enough?\nwrite for example accept: prediction.score >= 0.7")
+        if self.aggregate is not None and self.aggregate.method == "first-accepted":
+            raise ValueError("first-accepted is what a cascade does\nwrite cascade: [...] with accept:")
+        return self
+
+
+def _pattern(value: Any) -> Any:
+    return {"model": value} if isinstance(value, str) else value
+
+
+Member = Annotated[Pattern, BeforeValidator(_pattern, json_schema_input_type=str | dict[str, Any])]
+
+_ROUTE_KEYS: Final = frozenset({"name", "when", "use"})
+
+
+class Route(Strict):
+    """Records for which ``when`` holds, and the pattern that answers them."""
+
+    name: Name | None = None
+    """Shown in the UI and in answers; by default from the pattern."""
+    when: str | None = None
+    """CEL over ``record.*``; without it the route takes every record."""
+    use: Member
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_into_pattern(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not value.keys() & _OPTIONS.keys() or "use" not in value:
+            return value
+        use = _pattern(value["use"])
+        options = {key: item for key, item in value.items() if key not in _ROUTE_KEYS and key in _OPTIONS}
+        if not isinstance(use, dict):
+            return value
+        twice = sorted(use.keys() & options.keys())
+        if twice:
+            raise ValueError(f"{twice[0]} stands beside use and inside it\nkeep one of them")
+        rest = {key: item for key, item in value.items() if key not in options}
+        return {**rest, "use": {**use, **options}}
+
+
+class InputSpec(Strict):
+    """Where the records come from."""
+
+    uri: str
+    """A file (JSONL, Parquet, CSV, text), a folder or a glob; relative to the workflow's file. ``{window.start}``,
+    ``{window.end}`` and ``{params.NAME}`` are filled in."""
+    format: Literal["auto", "jsonl", "json", "csv", "parquet", "text", "files"] = "auto"
+    columns: dict[str, str] = {}
+    """The input's column → the record's field."""
+    features: dict[str, ColumnType] = {}
+    """Further columns of the input that conditions may use, as ``record.NAME``."""
+
+
+class ShardSpec(Strict):
+    """A shard is what is held in memory at once, and the smallest thing that is retried."""
+
+    rows: int = Field(1000, ge=1, le=1_000_000)
+    bytes: Bytes = 64 * 2**20
+
+
+class PublishSpec(Strict):
+    """Where the answers go."""
+
+    uri: str = "answers/"
+    """A folder; relative to the run's artifacts, or absolute. One file a shard."""
+    format: Literal["parquet", "jsonl"] = "parquet"
+
+
+class WindowSpec(Strict):
+    """What a scheduled run covers."""
+
+    kind: Literal["none", "interval"] = "none"
+    """``interval``: from the schedule's previous tick to this one, as ``{window.start}`` and ``{window.end}``."""
+
+
+def _window(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _input(value: Any) -> Any:
+    return {"uri": value} if isinstance(value, str) else value
+
+
+OnError = Literal["fail", "keep", "dead_letter", "fallback"]
+
+
+class WorkflowSpec(Spec):
+    """Which records go to which models, how answers are combined and where they are published."""
+
+    kind: Literal["Workflow"]
+    name: Name
+    description: str = ""
+    dag: dict[str, Any] = {}
+    """Arguments of the Airflow Dag: everything its signature takes."""
+    task: dict[str, Any] = {}
+    """Arguments of every Airflow task, as ``retries`` or ``pool``."""
+    layout: Literal["expanded", "compact"] = "expanded"
+    """``expanded``: one Airflow task a node; ``compact``: one Airflow task for all."""
+    models: str | None = None
+    """The folder of the model cards; by default ``models`` beside the folder ``workflows``."""
+    input: Annotated[InputSpec | None, BeforeValidator(_input, json_schema_input_type=str | dict[str, Any])] = None
+    window: Annotated[WindowSpec, BeforeValidator(_window, json_schema_input_type=str | dict[str, Any])] = WindowSpec()
+    preprocess: list[str | dict[str, dict[str, Any]]] = []
+    """Steps in order: a name, or ``{name: {option: value}}``."""
+    routes: list[Route] = Field(min_length=1)
+    match: Literal["first", "all"] = "first"
+    """``all``: every route that matches answers, and the answers are merged by route."""
+    default: Member | None = None
+    """For records that no route takes; without it their answer is the error ``no_route``."""
+    on_error: OnError = "keep"
+    """What becomes of records without an answer: ``keep`` an error row, ``dead_letter`` also writes them to a folder of
+    their own, ``fail`` fails the run after committing all answers, ``fallback`` asks ``fallback``."""
+    fallback: Member | None = None
+    deadline: Seconds | None = None
+    """Of a whole request, online."""
+    parallelism: int = Field(8, ge=1, le=1024)
+    """Units a batch is cut into: at most this many mapped Airflow tasks or pods a model."""
+    shard: ShardSpec = ShardSpec()
+    publish: PublishSpec = PublishSpec()
+    retention: Seconds | None = None
+    """How long a run's artifacts are kept."""
+    seed: int = 0
+    """Of every choice by chance."""
+
+    @model_validator(mode="after")
+    def _fallback(self) -> WorkflowSpec:
+        if (self.on_error == "fallback") != (self.fallback is not None):
+            raise ValueError("on_error: fallback and fallback: PATTERN belong together")
+        open_routes = [index for index, route in enumerate(self.routes) if route.when is None]
+        if self.match == "first" and open_routes and open_routes[0] < len(self.routes) - 1:
+            first = open_routes[0]
+            raise ValueError(f"routes[{first + 1}] is unreachable: routes[{first}] has no condition\nput routes[{first}] last")
+        return self
+
+
+for _model in (Candidates, ChainStep, Arm, Shadow, Rule, Pattern, Route, WorkflowSpec):
+    _model.model_rebuild()

@@ -1,0 +1,3 @@
+from airflow_agentic import load_workflows
+
+load_workflows("workflows")

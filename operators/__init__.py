@@ -1,0 +1,51 @@
+"""Airflow operators: thin edges of the core, one node of a plan each.
+
+``airflow_agentic/operators`` is a symbolic link to this folder; it is importable under that name only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if __name__ != "airflow_agentic.operators":
+    raise ImportError(f"import airflow_agentic.operators, not {__name__}: one class must not exist under two names")
+
+if TYPE_CHECKING:
+    from airflow_agentic.operators.aggregate import AggregateOperator
+    from airflow_agentic.operators.gate import GateOperator
+    from airflow_agentic.operators.infer import LocalInferenceOperator
+    from airflow_agentic.operators.model import ModelOperator
+    from airflow_agentic.operators.preprocess import PreprocessOperator
+    from airflow_agentic.operators.publish import PublishOperator
+    from airflow_agentic.operators.route import RouteOperator
+    from airflow_agentic.operators.workflow import WorkflowOperator
+
+_MODULES = {
+    "AggregateOperator": "aggregate",
+    "GateOperator": "gate",
+    "LocalInferenceOperator": "infer",
+    "ModelOperator": "model",
+    "PreprocessOperator": "preprocess",
+    "PublishOperator": "publish",
+    "RouteOperator": "route",
+    "WorkflowOperator": "workflow",
+}
+
+__all__ = [
+    "AggregateOperator",
+    "GateOperator",
+    "LocalInferenceOperator",
+    "ModelOperator",
+    "PreprocessOperator",
+    "PublishOperator",
+    "RouteOperator",
+    "WorkflowOperator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,93 @@
+"""What a Dag run reads: its parameters first, else the workflow's input with the run's window filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from airflow_agentic.exceptions import InputError
+from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
+from airflow_agentic.plan.ir import Plan
+from airflow_agentic.spec.workflow import InputSpec
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInput:
+    """Pasted text, or files."""
+
+    lines: tuple[str, ...] = ()
+    task: str | None = None
+    files: Input | None = None
+    allowed_uris: Sequence[str] | None = None
+
+    def chunks(self) -> Iterator[pa.Table]:
+        """Normalised records."""
+        if self.files is None:
+            yield inline_records(list(self.lines), task=self.task)
+            return
+        for chunk in read_records(self.files, allowed_uris=self.allowed_uris):
+            yield chunk if isinstance(chunk, pa.Table) else pa.Table.from_batches([chunk])
+
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """Its identity."""
+        return fingerprint(self.files) if self.files is not None else [{"text": list(self.lines), "task": self.task}]
+
+
+def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris: Sequence[str]) -> RunInput:
+    """The input of this run.
+
+    :raises InputError: there is none, or it needs a window that this kind of run does not have.
+    """
+    params = context["params"]
+    limit = params.get("limit")
+    if params.get("text"):
+        lines = tuple(line for line in str(params["text"]).splitlines() if line.strip())
+        return RunInput(lines=lines[:limit], task=params.get("task"))
+    uri = params.get("uri") or (spec.uri if spec is not None else None)
+    if not uri:
+        raise InputError("this workflow has no input of its own: give text or uri in the trigger form, or write input: in its file")
+    spec = spec or InputSpec(uri=uri)
+    filled = fill(uri, window(context), params)
+    files = Input(uri=filled, format=spec.format, base=base, columns=spec.columns, limit=limit)
+    return RunInput(files=files, allowed_uris=allowed_uris or None)
+
+
+def window(context: Context) -> dict[str, str]:
+    """``start`` and ``end`` of the run's window: from its parameters, else its data interval; empty where it has none."""
+    params: Mapping[str, Any] = context["params"]
+    found = {}
+    for name in ("start", "end"):
+        value = params.get(f"window_{name}") or context.get(f"data_interval_{name}")
+        if value is not None:
+            found[name] = value if isinstance(value, str) else value.isoformat()
+    return found
+
+
+def fill(uri: str, window: Mapping[str, str], params: Mapping[str, Any]) -> str:
+    """``{window.start}``, ``{window.end}`` and ``{params.NAME}`` replaced."""
+
+    def value(match: re.Match[str]) -> str:
+        source, name = match[1], match[2]
+        found = (window if source == "window" else params).get(name)
+        if found is None:
+            way = f"give window_{name} in the trigger form, or write window: interval" if source == "window" else f"give {name}"
+            raise InputError(f"the input {uri!r} needs {source}.{name}, which this run does not have: {way}")
+        return str(found)
+
+    return re.sub(r"\{(window|params)\.(\w+)\}", value, uri)
+
+
+def run_options(plan: Plan, params: Mapping[str, Any]) -> Plan:
+    """The plan with what a run's parameters change: what becomes of errors."""
+    on_error = params.get("on_error")
+    if not on_error or on_error == plan.options.on_error:
+        return plan
+    return plan.model_copy(update={"options": plan.options.model_copy(update={"on_error": on_error})})

@@ -1,0 +1,94 @@
+"""What the operators of a generated Dag share: one node of a run's frozen plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from airflow.sdk import BaseOperator
+
+from airflow_agentic.artifacts.digests import digest
+from airflow_agentic.compat import AirflowFailException
+from airflow_agentic.exceptions import AgenticError, PlanMismatchError
+from airflow_agentic.execution import Folder, Run
+from airflow_agentic.hooks.store import ArtifactStoreHook, setting, settings_list
+from airflow_agentic.plan.ir import Node
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+N = TypeVar("N", bound=Node)
+
+
+class failing_fast:  # noqa: N801  # used as a context manager, like contextlib.suppress
+    """Errors that the same input brings again fail the Airflow task at once, without a retry."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AgenticError) and not error.retryable:
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+
+
+def folder(context: Context) -> Folder:
+    """Where the state of this Dag run lies."""
+    run = context["dag_run"]
+    store = ArtifactStoreHook().get_conn()
+    return Folder.of(store, setting("deployment", "default"), run.dag_id, run.run_id, settings_list("allowed_handlers"))
+
+
+class NodeOperator(BaseOperator):
+    """Base of the operators that run one node over the whole batch.
+
+    :param node: the node's id in the plan.
+    :param topology: digest of the Dag's topology; a run whose frozen plan has another one is refused.
+    :param units: what PreprocessOperator returned.
+    """
+
+    template_fields: Sequence[str] = ("units",)
+    ui_color: ClassVar[str] = "#e8f1fb"
+
+    def __init__(self, *, node: str, topology: str, units: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.node = node
+        self.topology = topology
+        self.units = units
+
+    @cached_property
+    def manifest(self) -> str:
+        """Of this run."""
+        return manifest_of(self.units)
+
+    def run_of(self, context: Context) -> Run:
+        """The run, by its manifest."""
+        return open_run(context, self.manifest, self.topology)
+
+
+def manifest_of(units: Any) -> str:
+    if isinstance(units, Sequence) and units and isinstance(units[0], Mapping):
+        return str(units[0]["manifest"])
+    raise AirflowFailException("the Airflow task 'preprocess' left no units: clear it, and all after it")
+
+
+def open_run(context: Context, manifest: str, topology: str) -> Run:
+    """The run that ``manifest`` describes, if it was frozen for this Dag.
+
+    :raises PlanMismatchError: it was not.
+    """
+    run = folder(context).open(manifest)
+    if digest(run.plan.topology) != topology:
+        raise PlanMismatchError(
+            f"the Dag {context['dag_run'].dag_id!r} has changed since this run froze its plan: "
+            "clear the whole run to use the new plan, or restore the workflow's file"
+        )
+    return run
+
+
+def node_of(run: Run, node_id: str, kind: type[N]) -> N:
+    """The node called ``node_id``, which is of ``kind``."""
+    node = run.plan.node(node_id)
+    if not isinstance(node, kind):
+        raise PlanMismatchError(f"{node_id!r} is a {node.kind} node in the frozen plan: clear the whole run")
+    return node

@@ -1,0 +1,30 @@
+"""Answers → where the workflow wants them, and an event for the Dags that follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_agentic.execution.publish import publish
+from airflow_agentic.hooks.store import ArtifactStoreHook
+from airflow_agentic.operators.node import NodeOperator, failing_fast
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class PublishOperator(NodeOperator):
+    """Write the answers and emit the workflow's asset event; returns the answers' URI and counts.
+
+    The asset is one of ``outlets``; its event's extra is what this task returns.
+    """
+
+    ui_color = "#e3f5e8"
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Publish every shard."""
+        with failing_fast():
+            run = self.run_of(context)
+            summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra.update(summary)
+        return summary

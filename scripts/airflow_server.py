@@ -1,0 +1,306 @@
+"""A real Airflow of its own: for the demo, for `make airflow` and for the integration tests.
+
+Scheduler, Dag processor, API server and triggerer on SQLite, in a folder and on ports of their own. Nothing of the
+caller's Airflow is read (its ``AIRFLOW*`` variables are dropped), and :meth:`AirflowServer.stop` leaves no process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+FINISHED: Final = frozenset({"success", "failed"})
+PARTS: Final = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+POLL_SECONDS: Final = 0.5
+STOP_SECONDS: Final = 6.0
+"""From SIGTERM to SIGKILL; the triggerer alone would take longer."""
+USER: Final = "admin"
+
+T = TypeVar("T")
+
+
+class AirflowServerError(RuntimeError):
+    """Airflow did not start, refused a request, or did not get somewhere in time."""
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class AirflowServer:
+    """One Airflow, and what a client asks of it.
+
+    :param home: becomes its ``AIRFLOW_HOME``; removed first.
+    :param dags: its Dags folder; may grow while it runs.
+    :param settings: further environment, such as ``AIRFLOW__CORE__PARALLELISM`` or ``AIRFLOW_CONN_X``.
+    """
+
+    def __init__(self, *, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.home = home.resolve()
+        self.dags = dags.resolve()
+        self.log = self.home / "airflow.log"
+        self.artifacts = self.home / "artifacts"
+        self._settings = dict(settings or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client: httpx.Client | None = None
+        self.url = ""
+        self.password = ""
+        self.token = ""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *, timeout: float = 300) -> Self:
+        """Start it, wait until every part is healthy, and log in.
+
+        :raises AirflowServerError: it ended, or is not healthy in time; the message ends with its log's tail.
+        """
+        if self.home.exists():
+            shutil.rmtree(self.home)
+        self.artifacts.mkdir(parents=True)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        environment = self._environment(port)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "airflow", "standalone"],
+                cwd=self.home,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # its parts share the group: SIGTERM to the first process alone leaves them
+            )
+        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        try:
+            self._wait("Airflow is not healthy", self._healthy, timeout)
+            self._login()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End every process it started. Its folder stays, for the logs."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        if self._process is not None:
+            _end_session(self._process)
+            self._process = None
+
+    @property
+    def running(self) -> bool:
+        """Whether its first process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def request(self, method: str, path: str, *, body: object = None, params: Mapping[str, Any] | None = None) -> Any:
+        """What the REST API answers: parsed JSON, or text.
+
+        :param path: below the root, such as ``/api/v2/dags`` or a plugin's.
+        :raises AirflowServerError: the answer's status is not 2xx; the message has its body.
+        """
+        answer = self.send(method, path, body=body, params=params)
+        if not answer.is_success:
+            raise AirflowServerError(f"{method} {path} answered {answer.status_code}: {answer.text[:2000]}")
+        kind = answer.headers.get("content-type", "")
+        return answer.json() if kind.startswith("application/json") else answer.text
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        params: Mapping[str, Any] | None = None,
+        token: str | None = None,
+    ) -> httpx.Response:
+        """The raw answer, whatever its status; ``token=""`` asks without authentication."""
+        if self._client is None:
+            raise AirflowServerError("Airflow is not running; call start() first")
+        token = self.token if token is None else token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self._client.request(method, path, json=body, params=dict(params or {}), headers=headers)
+
+    def wait_dag(self, dag_id: str, *, timeout: float = 120) -> dict[str, Any]:
+        """The Dag, once it is parsed and serialized.
+
+        :raises AirflowServerError: Airflow reports an import error, or does not know the Dag in time.
+        """
+
+        def parsed() -> dict[str, Any] | None:
+            answer = self.send("GET", f"/api/v2/dags/{quote(dag_id)}")
+            if answer.is_success and not answer.json()["is_stale"]:
+                dag: dict[str, Any] = answer.json()
+                return dag
+            errors = self.request("GET", "/api/v2/importErrors")["import_errors"]
+            if errors:
+                raise AirflowServerError("\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in errors))
+            return None
+
+        return self._wait(f"Airflow knows no Dag {dag_id!r} in {str(self.dags)!r}", parsed, timeout)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Unpause the Dag and start a run; returns the run's id."""
+        self.request("PATCH", f"/api/v2/dags/{quote(dag_id)}", body={"is_paused": False})
+        run = self.request(
+            "POST", f"/api/v2/dags/{quote(dag_id)}/dagRuns", body={"logical_date": None, "conf": dict(conf or {})}
+        )
+        return str(run["dag_run_id"])
+
+    def wait_run(
+        self, dag_id: str, run_id: str, *, timeout: float = 300, until: frozenset[str] = FINISHED
+    ) -> dict[str, Any]:
+        """The run, once its state is one of ``until``.
+
+        :raises AirflowServerError: it is not in time; the message has the states of its Airflow tasks.
+        """
+
+        def finished() -> dict[str, Any] | None:
+            run: dict[str, Any] = self.request("GET", _run_path(dag_id, run_id))
+            return run if run["state"] in until else None
+
+        try:
+            return self._wait(f"run {run_id!r} of {dag_id!r} has not finished", finished, timeout)
+        except AirflowServerError as error:
+            states = ", ".join(
+                f"{each['task_id']}[{each['map_index']}]={each['state']}" for each in self.tasks(dag_id, run_id)
+            )
+            raise AirflowServerError(f"{error}\nAirflow tasks: {states}") from error
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The run's Airflow task instances, mapped ones each by itself."""
+        answer = self.request("GET", f"{_run_path(dag_id, run_id)}/taskInstances", params={"limit": 100})
+        instances: list[dict[str, Any]] = answer["task_instances"]
+        return instances
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value", map_index: int = -1) -> Any:
+        """A value an Airflow task left."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"
+        return self.request("GET", path, params={"map_index": map_index, "stringify": False})["value"]
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str, *, try_number: int = 1, map_index: int = -1) -> str:
+        """The log of one try, a line an event."""
+        path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/logs/{try_number}"
+        content = self.request("GET", path, params={"map_index": map_index, "full_content": True})["content"]
+        return "\n".join(_log_line(event) for event in content)
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The end of Airflow's own output."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+
+    def _environment(self, port: int) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        return {
+            **kept,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "PYTHONUNBUFFERED": "1",
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            # Without it every Airflow task fails in the queue: workers look for the API server on its default port.
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "http.access=WARNING",
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
+            "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "10",
+            "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+            "AIRFLOW__WORKERS__MISSING_DAG_RETRY_DELAY": "5",
+            "AIRFLOW__AGENTIC__ARTIFACTS": self.artifacts.as_uri(),
+            **self._settings,
+        }
+
+    def _healthy(self) -> bool:
+        try:
+            answer = self.send("GET", "/api/v2/monitor/health", token="")
+        except httpx.TransportError:
+            return False  # not listening yet
+        return answer.is_success and all(answer.json()[part]["status"] == "healthy" for part in PARTS)
+
+    def _login(self) -> None:
+        passwords = json.loads((self.home / "simple_auth_manager_passwords.json.generated").read_text())
+        self.password = passwords[USER]
+        answer = self.request("POST", "/auth/token", body={"username": USER, "password": self.password})
+        self.token = answer["access_token"]
+
+    def _wait(self, complaint: str, probe: Callable[[], T | None], timeout: float) -> T:
+        """The first truthy answer of ``probe``."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            found = probe()
+            if found:
+                return found
+            if not self.running:
+                raise AirflowServerError(f"{complaint}: it ended by itself.\n{self.log_tail()}")
+            time.sleep(POLL_SECONDS)
+        raise AirflowServerError(f"{complaint} after {timeout:.0f} s.\n{self.log_tail()}")
+
+
+def _run_path(dag_id: str, run_id: str) -> str:
+    return f"/api/v2/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}"
+
+
+def _log_line(event: Any) -> str:
+    if not isinstance(event, dict):
+        return str(event)
+    line = f"{event.get('timestamp', '')} {event.get('level', ''):<8} {event.get('event', '')}"
+    for error in event.get("error_detail") or []:
+        frames = (f"\n    {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in error["frames"])
+        line += f"{''.join(frames)}\n    {error['exc_type']}: {error['exc_value']}"
+    return line
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the process's group, SIGKILL to what is left of it."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and _group_lives(process):
+            time.sleep(0.1)
+    process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()  # reap the leader: a zombie would keep the group
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,290 @@
+"""A model in a child process: the same answers as inline, and an end to every mishap."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import tiny_models as tiny
+
+from airflow_agentic.exceptions import (
+    ArtifactError,
+    ChecksumError,
+    HandlerNotAllowedError,
+    ModelLoadError,
+    ModelUnavailableError,
+)
+from airflow_agentic.runtime import ModelProcess, Predictor, open_predictor, predict_records, start
+from airflow_agentic.spec.model import ModelCard
+
+ALLOWED = ["tiny_models"]
+MEASURED = ["latency_ms"]
+
+
+def moody_card(folder: Path, **card: Any) -> ModelCard:
+    return tiny.model_from(
+        {
+            "name": "moody",
+            "version": "1",
+            "task": "text-classification",
+            "input": "text",
+            "output": {"classes": "moods"},
+            "runtime": {"framework": "python", "handler": "tiny_models:moody"},
+            **card,
+        },
+        folder,
+    )
+
+
+def texts(*values: str) -> pa.Table:
+    return tiny.records([("text", value) for value in values])
+
+
+@pytest.fixture
+def moody(tmp_path: Path) -> Iterator[ModelProcess]:
+    process = ModelProcess(moody_card(tmp_path), allowed_handlers=ALLOWED)
+    process.load()
+    yield process
+    process.close()
+
+
+class SameAnswers:
+    """Inline and in a process, the predictions are the same; a class per framework gives ``card``."""
+
+    def card(self, folder: Path) -> ModelCard:
+        raise NotImplementedError
+
+    def records(self) -> pa.Table:
+        return pa.concat_tables([tiny.tabular_records(), tiny.records([("text", "not a struct")])])
+
+    def test_same_answers(self, tmp_path: Path) -> None:
+        card = self.card(tmp_path)
+        found = []
+        for predictor in (
+            open_predictor(card, allowed_handlers=ALLOWED),
+            ModelProcess(card, allowed_handlers=ALLOWED),
+        ):
+            predictor.load()
+            found.append(predict_records(predictor, card, self.records()).drop_columns(MEASURED).to_pylist())
+            predictor.close()
+        assert found[0] == found[1]
+        assert found[0][-1]["error"]["code"] in {"wrong_input", "model_error"}
+
+
+class TestHandler(SameAnswers):
+    def card(self, folder):
+        return tiny.tabular_card(folder, framework="python", handler="tiny_models:Classifier")
+
+
+class TestMoodyHandler(SameAnswers):
+    def card(self, folder):
+        return moody_card(folder)
+
+    def records(self):
+        return texts("good", "record error", "", "bad", "raise")
+
+
+class TestOnnx(SameAnswers):
+    def card(self, folder):
+        (folder / "tiny.onnx").write_bytes(tiny.onnx_model().SerializeToString())
+        return tiny.tabular_card(folder, framework="onnx", artifact="tiny.onnx")
+
+
+class TestTorch(SameAnswers):
+    def card(self, folder):
+        import torch
+
+        torch.save(tiny.torch_network().state_dict(), folder / "tiny.pth")
+        return tiny.tabular_card(
+            folder, framework="torch", artifact="tiny.pth", **{"class": "tiny_models:make_network"}
+        )
+
+
+class TestTensorFlow(SameAnswers):
+    def card(self, folder):
+        import tensorflow as tf
+
+        module = tiny.tf_module()
+        tf.saved_model.save(module, str(folder / "tiny"), signatures=module.__call__.get_concrete_function())
+        return tiny.tabular_card(folder, framework="tensorflow", artifact="tiny")
+
+
+def test_is_a_predictor(moody: ModelProcess) -> None:
+    assert isinstance(moody, Predictor)
+
+
+def test_runs_elsewhere(moody: ModelProcess) -> None:
+    pid = int(moody.predict(texts("pid")).column("label")[0].as_py())
+    assert pid == moody.pid != os.getpid()
+
+
+def test_large_batches_pass(moody: ModelProcess) -> None:
+    found = moody.predict(texts(*["good " + "x" * 100_000] * 100))
+    assert found.column("label").to_pylist() == ["good"] * 100
+
+
+def test_reports_its_peak_memory(moody: ModelProcess) -> None:
+    moody.predict(texts("good"))
+    before = moody.memory()
+    assert 10 * 2**20 < before < 2 * 2**30
+    moody.close()
+    assert moody.memory() >= before
+
+
+def test_its_output_is_logged(moody: ModelProcess, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="airflow_agentic.model.moody"):
+        moody.predict(texts("print"))
+        moody.close()
+    assert [(record.name, record.message) for record in caplog.records] == [
+        ("airflow_agentic.model.moody", "hello from the model")
+    ]
+
+
+def test_a_killed_child_is_unavailable_and_can_be_loaded_again(moody: ModelProcess) -> None:
+    with pytest.raises(ModelUnavailableError) as caught:
+        moody.predict(texts("die"))
+    peak = moody.memory() / 2**20
+    assert str(caught.value) == (
+        "the process of model 'moody' was killed (SIGKILL), often out of memory; "
+        f"raise resources.memory in <python> (peak seen: {peak:.0f} MiB)"
+    )
+    with pytest.raises(ModelUnavailableError) as caught:
+        moody.predict(texts("good"))
+    assert str(caught.value) == "the process of model 'moody' is not running; call load() first"
+    moody.load()
+    assert moody.predict(texts("good")).column("label")[0].as_py() == "good"
+
+
+def test_a_child_that_exits_says_its_last_words(moody: ModelProcess) -> None:
+    with pytest.raises(ModelUnavailableError) as caught:
+        moody.predict(texts("exit"))
+    assert str(caught.value) == (
+        "the process of model 'moody' ended by itself with exit code 7; its last words: 'I am leaving'"
+    )
+
+
+def test_unavailability_ends_a_whole_call(moody: ModelProcess, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailableError):
+        predict_records(moody, moody_card(tmp_path), texts("good", "die"))
+
+
+def test_a_hung_model_is_stopped(tmp_path: Path) -> None:
+    process = ModelProcess(moody_card(tmp_path), allowed_handlers=ALLOWED, timeout=0.3)
+    process.load()
+    with pytest.raises(ModelUnavailableError) as caught:
+        process.predict(texts("hang"))
+    assert str(caught.value) == (
+        "the process of model 'moody' took longer than 0.3 s and was stopped; "
+        "raise batch.timeout or lower batch.rows (<python>)"
+    )
+    assert process.pid is None
+
+
+def test_a_greedy_model_is_stopped(tmp_path: Path) -> None:
+    process = ModelProcess(moody_card(tmp_path, resources={"memory": "400Mi"}), allowed_handlers=ALLOWED)
+    process.load()
+    with pytest.raises(ModelUnavailableError) as caught:
+        process.predict(texts("grow"))
+    text = str(caught.value)
+    assert text.startswith("the process of model 'moody' used ")
+    assert text.endswith(
+        " of memory, resources.memory allows 400 MiB, and it was stopped; raise it in <python> or lower batch.rows"
+    )
+    assert process.memory() > 400 * 2**20
+
+
+def test_kill_from_another_thread(moody: ModelProcess) -> None:
+    caught: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            moody.predict(texts("hang"))
+        except ModelUnavailableError as error:
+            caught.append(error)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    while not moody.busy:
+        pass
+    moody.kill()
+    caller.join(10)
+    assert [str(error) for error in caught] == ["the process of model 'moody' was stopped by its caller"]
+
+
+def test_errors_of_loading_are_the_same_as_inline(tmp_path: Path) -> None:
+    (tmp_path / "tiny.onnx").write_bytes(b"nothing")
+    cards = [
+        tiny.tabular_card(tmp_path, framework="onnx", artifact="gone.onnx"),
+        tiny.tabular_card(tmp_path, framework="onnx", artifact="tiny.onnx", sha256="0" * 64),
+        tiny.tabular_card(tmp_path, framework="onnx", artifact="tiny.onnx"),
+        tiny.tabular_card(tmp_path, framework="python", handler="other:thing"),
+        tiny.tabular_card(tmp_path, framework="python", handler="tiny_models:nothing"),
+    ]
+    kinds = [ArtifactError, ChecksumError, ModelLoadError, HandlerNotAllowedError, ModelLoadError]
+    for card, kind in zip(cards, kinds, strict=True):
+        messages = []
+        for open_ in (open_predictor, ModelProcess):
+            with pytest.raises(kind) as caught:
+                open_(card, allowed_handlers=ALLOWED).load()
+            assert type(caught.value) is kind
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+
+
+def test_start_follows_the_isolation(tmp_path: Path) -> None:
+    inline = start(moody_card(tmp_path, isolation="inline"), allowed_handlers=ALLOWED)
+    process = start(moody_card(tmp_path), allowed_handlers=ALLOWED)
+    pids = [int(each.predict(texts("pid")).column("label")[0].as_py()) for each in (inline, process)]
+    inline.close()
+    process.close()
+    assert pids[0] == os.getpid() != pids[1]
+
+
+def test_start_does_not_leave_a_child_behind(tmp_path: Path) -> None:
+    process = ModelProcess(tiny.tabular_card(tmp_path, framework="onnx", artifact="gone.onnx"))
+    with pytest.raises(ArtifactError):
+        process.load()
+    assert process.pid is None
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    program = (
+        "import sys, tiny_models as tiny, test_model_process_contract as here, pathlib, threading\n"
+        "process = here.ModelProcess(here.moody_card(pathlib.Path('.')), allowed_handlers=here.ALLOWED)\n"
+        "process.load()\n"
+        "threading.Thread(target=lambda: process.predict(here.texts('hang')), daemon=True).start()\n"
+        "print(process.pid, flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment, cwd=tmp_path, text=True
+    )
+    assert parent.stdout is not None
+    with parent, parent.stdout:
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.send_signal(signal.SIGKILL)
+    import select
+
+    ended = select.poll()
+    ended.register(child, select.POLLIN)
+    assert ended.poll(20_000)
+    os.close(child)
+
+
+def test_a_child_imports_no_airflow(tmp_path: Path) -> None:
+    card = moody_card(tmp_path, runtime={"framework": "python", "handler": "tiny_models:imported"})
+    process = ModelProcess(card, allowed_handlers=ALLOWED)
+    process.load()
+    found = process.predict(texts("airflow", "torch", "tensorflow", "pyarrow")).column("label").to_pylist()
+    process.close()
+    assert found == ["no", "no", "no", "yes"]

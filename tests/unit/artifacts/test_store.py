@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import airflow_agentic
+from airflow_agentic.artifacts import NotFoundError, Store, StoreRefusedError
+from airflow_agentic.exceptions import InputError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(airflow_agentic.__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("/srv/agentic/", "file:///srv/agentic"),
+        ("/srv/a b/../50%", "file:///srv/50%25"),
+        ("file:///srv/50%25", "file:///srv/50%25"),
+        ("file://localhost/srv", "file:///srv"),
+        ("memory://", "memory://"),
+        ("memory://prod", "memory:///prod"),
+        ("memory:///prod", "memory:///prod"),
+        ("S3://bucket", "s3://bucket"),
+        ("s3://bucket/a%3Ab/c/", "s3://bucket/a%3Ab/c"),
+        ("gs://bucket/prod", "gs://bucket/prod"),
+    ],
+)
+def test_a_base_is_normalised(given: str, base: str) -> None:
+    store = Store.open(given)
+    assert (store.base, Store.open(store.base).base) == (base, base)
+    assert repr(store) == f"Store({base!r})"
+    assert store.uri("n/x.json") == (f"{base}/n/x.json")
+
+
+def test_azure_needs_its_account() -> None:
+    store = Store.open("az://container/prod", options={"account_name": "someone"})
+    assert store.base == "az://container/prod"
+
+
+def test_a_relative_path_is_below_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Store.open("out").write("x", b"1")
+    assert (tmp_path / "out" / "x").read_bytes() == b"1"
+
+
+def test_opening_and_looking_create_nothing(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "new"))
+    assert (store.list(), store.exists("x")) == ([], False)
+    assert not (tmp_path / "new").exists()
+
+
+KNOWN = "use a path, file://, memory://, s3://, gs://, az://"
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        ("", "the base URI is '': name a folder, or s3://bucket/prefix"),
+        ("ftp://host/x", f"the base URI starts with 'ftp://', which is no known store: {KNOWN}"),
+        ("s3:/bucket", f"the base URI starts with 's3:', which is no known store: {KNOWN}"),
+        ("file://folder", "'file://folder' names no local folder: write file:///folder, with three slashes"),
+        ("s3://", "the base URI names no bucket: write s3://bucket/prefix, and credentials as options"),
+        ("s3://key:secret@b/x", "the base URI names no bucket: write s3://bucket/prefix, and credentials as options"),
+        ("gs://b/a/../b", "'a/../b' cannot name an object: use relative parts without '..', '#' or a backslash"),
+    ],
+)
+def test_refuses_a_base_that_names_no_place(base: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Store.open(base)
+    assert str(caught.value) == message
+
+
+def test_refuses_options_it_would_ignore() -> None:
+    with pytest.raises(InputError) as caught:
+        Store.open("file:///srv", options={"region": "eu", "access_key_id": "AKIA"})
+    assert str(caught.value) == (
+        "'file:///srv' takes no options, but ['access_key_id', 'region'] are set: "
+        "remove them, or use s3://, gs:// or az://"
+    )
+    with pytest.raises(InputError) as caught:
+        Store.open("s3://bucket", options={"regoin": "eu"})
+    assert str(caught.value) == (
+        "s3://bucket cannot be opened: Configuration key: 'regoin' is not valid for store 'S3'; "
+        "check the store's options"
+    )
+
+
+def test_a_folder_below_a_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    store = Store.open(str(tmp_path))
+    with pytest.raises(StoreError) as caught:
+        store.create("file/x", b"")
+    assert str(caught.value) == (
+        f"creating {store.uri('file/x')} failed: Generic LocalFileSystem error: Unable to open file "
+        f"{tmp_path}/file/x#1: Not a directory (os error 20); check that the store is reachable, writable and not full "
+        "and has hard links (a folder) or conditional writes (a bucket), then retry"
+    )
+    assert caught.value.retryable
+
+
+def test_a_staged_file_of_a_crash_is_no_object(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    (tmp_path / "plan.json#1").write_bytes(b'{"half')
+    assert (store.list(), store.exists("plan.json")) == ([], False)
+    assert store.create("plan.json", b"{}")
+    assert store.read("plan.json") == b"{}"
+
+
+class Status(BaseHTTPRequestHandler):
+    """Answers every request with the code that is the bucket's name."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(int(self.path.split("/")[1].split("?")[0].removeprefix("code-")))
+        self.send_header("Content-Length", "0")
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = answer  # noqa: N815 - the names http.server calls
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Status) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def bucket(endpoint: str, code: int) -> Store:
+    options = {"endpoint": endpoint, "region": "r", "access_key_id": "AKIA", "secret_access_key": "SECRET"}
+    return Store.open(f"s3://code-{code}/p", options=options)
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_bad_credentials_are_not_retried(endpoint: str, code: int) -> None:
+    store = bucket(endpoint, code)
+    calls = {"reading": store.read, "looking for": store.exists, "creating": lambda name: store.create(name, b"")}
+    calls["listing"] = lambda name: store.list(name)
+    for action, call in calls.items():
+        with pytest.raises(StoreRefusedError) as caught:
+            call("x")
+        assert str(caught.value).startswith(f"{action} s3://code-{code}/p/x failed: ")
+        assert str(caught.value).endswith(
+            "; check the store's credentials and that they may read, write and list there"
+        )
+        assert "SECRET" not in str(caught.value)
+        assert not caught.value.retryable
+
+
+def test_a_store_without_conditional_create_is_refused(endpoint: str) -> None:
+    with pytest.raises(StoreRefusedError) as caught:
+        bucket(endpoint, 501).create("x", b"")
+    assert str(caught.value).endswith("; use a local folder, or a bucket with conditional writes (If-None-Match)")
+
+
+@pytest.mark.parametrize("code", [409, 412])
+def test_s3_says_in_two_ways_that_another_was_first(endpoint: str, code: int) -> None:
+    assert not bucket(endpoint, code).create("x", b"")
+
+
+def test_a_store_that_is_away_can_be_retried() -> None:
+    with pytest.raises(StoreError) as caught:
+        bucket("http://127.0.0.1:1", 200).read("x")
+    assert str(caught.value).startswith("reading s3://code-200/p/x failed: Generic S3 error: ")
+    assert str(caught.value).endswith("; check that the store is reachable, writable and not full, then retry")
+    assert caught.value.retryable
+
+
+FORKED = """
+import os, sys
+from airflow_agentic.artifacts import Store
+from airflow_agentic.exceptions import StoreError
+store = Store.open(sys.argv[1])
+store.write("x", b"")
+child = os.fork()
+if child == 0:
+    try:
+        store.write("y", b"")
+    except StoreError as error:
+        print(str(error).replace(str(os.getpid()), "CHILD").replace(str(os.getppid()), "PARENT"), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_forked_process_is_told_so_rather_than_left_hanging(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == (
+        f"writing {Store.open(str(tmp_path)).uri('y')} failed: process CHILD was forked from PARENT after that had "
+        "used a store; start the process with 'spawn', or use no store before the fork\n"
+    )
+
+
+@pytest.mark.parametrize("kind", [NotFoundError, StoreRefusedError])
+def test_errors_survive_pickling(kind: type[StoreError]) -> None:
+    back = pickle.loads(pickle.dumps(kind("why")))
+    assert (type(back), str(back), back.retryable) == (kind, "why", False)
