@@ -26,8 +26,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.hooks.store"]}],
         "connection-types": [_STORE],
-        "task-decorators": [{"name": "agentic_model", "class-name": "airflow_agentic.operators.decorators.model_task"}],
-        "plugins": [{"name": "airflow_agentic", "plugin-class": "airflow_agentic.plugins.AgenticPlugin"}],
+        "task-decorators": [{"name": "agentic_model", "class-name": "airflow_agentic.operators.decorators.agentic_model_task"}],
         "config": {"agentic": {"description": "Multi-model inference.", "options": _OPTIONS}},
         "cli": ["airflow_agentic.cli.airflow.commands"],
     }
@@ -87,7 +86,7 @@ _OPTIONS: dict[str, Any] = {
         "default": "",
     },
     "allowed_uris": {
-        "description": "URI prefixes, separated by commas, that records may name beside the input's own folder. Empty: any.",
+        "description": "URI prefixes, separated by commas, that records may name beside the input's own folder.",
         "version_added": "0.1.0",
         "type": "string",
         "example": "s3://bucket/inbox/",

@@ -24,11 +24,12 @@ from airflow_agentic.registry import Registry
 from airflow_agentic.spec.base import nearest
 from airflow_agentic.spec.load import load_workflow, shown, spec_files
 from airflow_agentic.spec.source import render_path
-from airflow_agentic.spec.workflow import WorkflowSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from airflow.sdk import DAG
+
+    from airflow_agentic.spec.workflow import ColumnType, WorkflowSpec
 
 LOCK_FILE: Final = "agentic.lock"
 
@@ -85,17 +86,23 @@ class Workflow:
         """The tasks its models do."""
         return frozenset(info.task for info in self.plan.models.values())
 
+    @property
+    def features(self) -> Mapping[str, ColumnType]:
+        """The feature columns that its conditions may use beside a record's own."""
+        return self.spec.input.features if self.spec.input is not None else {}
+
     def run(self, inputs: Sequence[object], *, task: str | None = None, deadline: float | None = None) -> pa.Table:
         """Answer ``inputs`` in this process, without Airflow.
 
-        :param inputs: texts, bytes, paths of files, structs, or whole records (mappings with ``record_id``, ``task``…).
+        :param inputs: texts, bytes, paths of files (also as text, where such a file exists), structs, or whole records (mappings with ``record_id``, ``task``…).
         :param task: of records that state none.
         :param deadline: seconds; the workflow's where absent.
         :returns: ``tables.ANSWER``, one row per input, in order.
         """
         from airflow_agentic.coordinator import Coordinator
 
-        records = inline_records(list(inputs), task=task)
+        values = [Path(one) if _names_a_file(one) else one for one in inputs]
+        records = inline_records(values, task=task, features=self.features, allowed_uris=None)
         return Coordinator(self.plan, allowed_handlers=self.allowed_handlers).run(records, deadline=deadline)
 
     def dag(self, **arguments: Any) -> DAG:
@@ -187,6 +194,14 @@ class Project:
             raise InputError(f"no workflow does the task {task!r}; {hint}")
         names = ", ".join(workflow.name for workflow in able)
         raise InputError(f"several workflows do the task {task!r} ({names}); choose one with --workflow")
+
+
+def _names_a_file(value: object) -> bool:
+    """Whether a text is the path of a file that exists."""
+    try:
+        return isinstance(value, str) and "\n" not in value and Path(value).is_file()
+    except OSError:  # longer than a path can be
+        return False
 
 
 def models_folder(spec: WorkflowSpec, root: Path) -> Path:

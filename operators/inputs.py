@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
 from airflow_agentic.plan.ir import Plan
-from airflow_agentic.spec.workflow import InputSpec
+from airflow_agentic.spec.workflow import ColumnType, InputSpec
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,16 +25,16 @@ class RunInput:
 
     lines: tuple[str, ...] = ()
     task: str | None = None
+    features: Mapping[str, ColumnType] = field(default_factory=dict)
     files: Input | None = None
-    allowed_uris: Sequence[str] | None = None
+    allowed_uris: Sequence[str] = ()
 
     def chunks(self) -> Iterator[pa.Table]:
         """Normalised records."""
         if self.files is None:
-            yield inline_records(list(self.lines), task=self.task)
+            yield inline_records(list(self.lines), task=self.task, features=self.features)
             return
-        for chunk in read_records(self.files, allowed_uris=self.allowed_uris):
-            yield chunk if isinstance(chunk, pa.Table) else pa.Table.from_batches([chunk])
+        yield from read_records(self.files, allowed_uris=self.allowed_uris)
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Its identity."""
@@ -50,14 +50,14 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
     limit = params.get("limit")
     if params.get("text"):
         lines = tuple(line for line in str(params["text"]).splitlines() if line.strip())
-        return RunInput(lines=lines[:limit], task=params.get("task"))
+        return RunInput(lines=lines[:limit], task=params.get("task"), features=spec.features if spec else {})
     uri = params.get("uri") or (spec.uri if spec is not None else None)
     if not uri:
         raise InputError("this workflow has no input of its own: give text or uri in the trigger form, or write input: in its file")
     spec = spec or InputSpec(uri=uri)
     filled = fill(uri, window(context), params)
-    files = Input(uri=filled, format=spec.format, base=base, columns=spec.columns, limit=limit)
-    return RunInput(files=files, allowed_uris=allowed_uris or None)
+    files = Input(uri=filled, format=spec.format, base=base, columns=spec.columns, features=spec.features, limit=limit)
+    return RunInput(files=files, allowed_uris=allowed_uris)
 
 
 def window(context: Context) -> dict[str, str]:

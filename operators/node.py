@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk import BaseOperator
 
@@ -13,6 +12,7 @@ from airflow_agentic.compat import AirflowFailException
 from airflow_agentic.exceptions import AgenticError, PlanMismatchError
 from airflow_agentic.execution import Folder, Run
 from airflow_agentic.hooks.store import ArtifactStoreHook, setting, settings_list
+from airflow_agentic.plan.compile import PREPROCESS
 from airflow_agentic.plan.ir import Node
 
 if TYPE_CHECKING:
@@ -44,32 +44,29 @@ class NodeOperator(BaseOperator):
 
     :param node: the node's id in the plan.
     :param topology: digest of the Dag's topology; a run whose frozen plan has another one is refused.
-    :param units: what PreprocessOperator returned.
     """
 
-    template_fields: Sequence[str] = ("units",)
-    ui_color: ClassVar[str] = "#e8f1fb"
+    template_fields: Sequence[str] = ()
 
-    def __init__(self, *, node: str, topology: str, units: Any, **kwargs: Any) -> None:
+    def __init__(self, *, node: str, topology: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.node = node
         self.topology = topology
-        self.units = units
-
-    @cached_property
-    def manifest(self) -> str:
-        """Of this run."""
-        return manifest_of(self.units)
 
     def run_of(self, context: Context) -> Run:
-        """The run, by its manifest."""
-        return open_run(context, self.manifest, self.topology)
+        """This Dag run's state, by the manifest that Preprocess returned."""
+        return open_run(context, manifest_of(context), self.topology)
 
 
-def manifest_of(units: Any) -> str:
+def manifest_of(context: Context) -> str:
+    """The manifest that the first Airflow task returned.
+
+    :raises AirflowFailException: it returned none.
+    """
+    units = context["ti"].xcom_pull(task_ids=PREPROCESS)
     if isinstance(units, Sequence) and units and isinstance(units[0], Mapping):
         return str(units[0]["manifest"])
-    raise AirflowFailException("the Airflow task 'preprocess' left no units: clear it, and all after it")
+    raise AirflowFailException(f"the Airflow task {PREPROCESS!r} left no units: clear it, and all after it")
 
 
 def open_run(context: Context, manifest: str, topology: str) -> Run:

@@ -18,22 +18,20 @@ class ControlOperator(BaseBranchOperator):
 
     :param node: the node's id in the plan.
     :param topology: digest of the Dag's topology.
-    :param units: what PreprocessOperator returned.
     """
 
-    template_fields: Sequence[str] = ("units",)
+    template_fields: Sequence[str] = ()
     kind: ClassVar[type[Route] | type[Gate]]
 
-    def __init__(self, *, node: str, topology: str, units: Any, **kwargs: Any) -> None:
+    def __init__(self, *, node: str, topology: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.node = node
         self.topology = topology
-        self.units = units
 
     def choose_branch(self, context: Context) -> list[str]:
         """Every downstream task but the models that no later control can send rows to and that got none."""
         with failing_fast():
-            run = open_run(context, manifest_of(self.units), self.topology)
+            run = open_run(context, manifest_of(context), self.topology)
             node = node_of(run, self.node, self.kind)
             counts = run.control(node)
             decided = run.plan.decided_by(node)

@@ -1,4 +1,4 @@
-"""``make demo``: a workflow on a real Airflow, from Trigger to answers. ``make airflow``: that Airflow, left running."""
+"""``make demo``: a workflow on a real Airflow, from Trigger to answers. ``make airflow``: that Airflow, kept up."""
 
 from __future__ import annotations
 

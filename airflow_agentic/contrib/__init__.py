@@ -1,5 +1,5 @@
-"""Handlers for libraries that many projects use: ready for ``framework: python`` cards, and examples to write your own by.
+"""Handlers for libraries that many projects use: for ``framework: python`` cards, and as examples for your own.
 
-Each module imports its library only when its class is loaded. A handler is allowed by ``airflow_agentic.contrib.*`` in
-``[agentic] allowed_handlers``.
+Each module imports its library only when its class is loaded. They need no entry in
+``[agentic] allowed_handlers``: this project's own code is always allowed.
 """

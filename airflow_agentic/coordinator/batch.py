@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from airflow_agentic.coordinator.coordinator import Coordinator
-from airflow_agentic.execution import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_agentic.execution import Run
 
 
 def answer_run(run: Run, *, allowed_handlers: Sequence[str] = ()) -> None:
@@ -22,4 +26,3 @@ def answer_run(run: Run, *, allowed_handlers: Sequence[str] = ()) -> None:
             await coordinator.pool.close()
 
     asyncio.run(whole())
-

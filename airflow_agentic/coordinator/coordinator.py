@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +22,9 @@ from airflow_agentic.execution.freeze import card_of, snapshot
 from airflow_agentic.execution.nodes import ShardState
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Plan, Preprocess, Publish, Route
 from airflow_agentic.routing.decide import Decider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 ATTEMPTS = 2
 
@@ -93,7 +96,9 @@ class _Execution:
             async with asyncio.TaskGroup() as group:
                 for node in self.plan.nodes:
                     if not isinstance(node, Preprocess | Publish):
-                        tasks[node.id] = group.create_task(self._node(node, [tasks[need] for need in node.needs if need in tasks]))
+                        tasks[node.id] = group.create_task(
+                            self._node(node, [tasks[need] for need in node.needs if need in tasks])
+                        )
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
         answers = tasks[self.plan.of(Aggregate)[0].id].result()
@@ -160,7 +165,10 @@ def _failed(records: pa.Table, model: str, version: str, failure: AgenticError) 
     code = "model_unavailable" if failure.retryable else "model_failed"
     said = tables.error(code, str(failure), retryable=failure.retryable)
     pairs = zip(records.column("row").to_pylist(), records.column("record_id").to_pylist(), strict=True)
-    rows = [{"row": row, "record_id": record, "model": model, "model_version": version, "error": said} for row, record in pairs]
+    rows = [
+        {"row": row, "record_id": record, "model": model, "model_version": version, "error": said}
+        for row, record in pairs
+    ]
     return tables.table(rows, tables.PREDICTION)
 
 

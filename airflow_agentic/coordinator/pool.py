@@ -6,13 +6,16 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from airflow_agentic.exceptions import ModelUnavailableError
 from airflow_agentic.runtime import ModelProcess, Predictor, predict_records, start
 from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
 
 Start = Callable[[ModelCard], Predictor]
 
@@ -73,7 +76,9 @@ class ModelPool:
         """The models in memory."""
         return tuple(name for name, model in self._models.items() if model.predictor is not None)
 
-    async def predict(self, card: ModelCard, records: pa.Table, *, top_k: int | None, timeout: float | None) -> pa.Table:
+    async def predict(
+        self, card: ModelCard, records: pa.Table, *, top_k: int | None, timeout: float | None
+    ) -> pa.Table:
         """Answer ``records`` (``tables.PREDICTION``).
 
         A caller that is cancelled leaves the batch in hand to finish; a batch that exceeds ``timeout`` (seconds) has

@@ -111,13 +111,13 @@ class _Expanded:
         if isinstance(node, Infer):
             return LocalInferenceOperator.partial(**placed, **common, map_index_template="unit {{ task.unit.unit }}").expand(unit=units)
         if isinstance(node, Route):
-            return RouteOperator(**placed, **common, units=units)
+            return RouteOperator(**placed, **common)
         if isinstance(node, Gate):
-            return GateOperator(**placed, **common, units=units, trigger_rule=TriggerRule.ALL_DONE)
+            return GateOperator(**placed, **common, trigger_rule=TriggerRule.ALL_DONE)
         if isinstance(node, Aggregate):
-            return AggregateOperator(**placed, **common, units=units, trigger_rule=TriggerRule.ALL_DONE)
+            return AggregateOperator(**placed, **common, trigger_rule=TriggerRule.ALL_DONE)
         if isinstance(node, Publish):
-            return PublishOperator(**placed, **common, units=units, outlets=[asset_of(self.workflow.name)])
+            return PublishOperator(**placed, **common, outlets=[asset_of(self.workflow.name)])
         raise TypeError(f"no operator runs a {node.kind} node")
 
     @staticmethod

@@ -1,12 +1,12 @@
 """A batch run over the artifact store: what the Airflow operators call, one method a node.
 
-State lies below ``{base}/{deployment}/{dag_id}/{run_id}``: frozen plans, manifests, and for every node its data files and
-markers. Invariants:
+State lies below ``{base}/{deployment}/{dag_id}/{run_id}``: frozen plans, manifests, and for every node its data files
+and markers. Invariants:
 
 * a *manifest* names the plan, the shards and their content; it is created once under the digest of what it says, and
   its key is all that Airflow tasks pass to each other;
-* a shard's key at a node is the digest of the node, the shard's content and the keys of the markers it reads, a lost
-  one being named as lost: so a cleared task reuses what still holds and recomputes what changed;
+* a shard's key at a node is the digest of the node, the shard's content and the content of what it reads, a lost unit
+  being named as lost: so a cleared task reuses what still holds and recomputes what changed;
 * control nodes and Aggregate decide from markers alone, never from the state of Airflow tasks.
 """
 
@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice, product
+from itertools import chain, combinations, islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -28,12 +28,12 @@ from airflow_agentic.exceptions import ArtifactError, StoreError
 from airflow_agentic.execution import nodes as functions
 from airflow_agentic.execution.freeze import frozen_document
 from airflow_agentic.execution.nodes import ShardState
-from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Plan, Preprocess, Route
+from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Plan, Preprocess, Publish, Route
 from airflow_agentic.routing.decide import Decider
 
 LOST: Final = "lost"
 MAX_VARIANTS: Final = 4096
-"""Of lost and present units that are tried for one marker."""
+"""Choices of lost units that are tried for one marker."""
 
 Progress = Callable[[int], None]
 """Called with the number of records just done."""
@@ -60,13 +60,23 @@ class Unit:
 
     def to_json(self) -> dict[str, Any]:
         """For XCom."""
-        return {"unit": self.number, "first": self.first, "last": self.last, "rows": self.rows, "manifest": self.manifest}
+        return {
+            "unit": self.number,
+            "first": self.first,
+            "last": self.last,
+            "rows": self.rows,
+            "manifest": self.manifest,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Unit:
         """From XCom."""
         return cls(
-            number=value["unit"], first=value["first"], last=value["last"], rows=value["rows"], manifest=value["manifest"]
+            number=value["unit"],
+            first=value["first"],
+            last=value["last"],
+            rows=value["rows"],
+            manifest=value["manifest"],
         )
 
 
@@ -86,7 +96,13 @@ class Folder:
         return cls(base.child(deployment, dag_id, run_id), allowed_handlers)
 
     def start(
-        self, plan: Plan, chunks: Iterable[pa.Table], inputs: Sequence[Mapping[str, Any]], *, params: Mapping[str, Any] | None = None, salt: str = ""
+        self,
+        plan: Plan,
+        chunks: Iterable[pa.Table],
+        inputs: Sequence[Mapping[str, Any]],
+        *,
+        params: Mapping[str, Any] | None = None,
+        salt: str = "",
     ) -> Run:
         """Freeze the plan and cut the input into shards.
 
@@ -121,9 +137,13 @@ class Folder:
             content = json.loads(self.store.read(_manifest(manifest)))
             document = json.loads(self.store.read(content["plan"]))
         except NotFoundError as error:
-            raise ArtifactError(f"{error}: the run's artifacts were removed or its first Airflow task did not commit; clear the whole run") from error
+            raise ArtifactError(
+                f"{error}: the run's artifacts were removed, or its first Airflow task did not commit; "
+                "clear the whole run"
+            ) from error
         shards = tuple(
-            ShardFile(number=one["number"], errors=one["errors"], data=DataFile(**one["data"])) for one in content["shards"]
+            ShardFile(number=one["number"], errors=one["errors"], data=DataFile(**one["data"]))
+            for one in content["shards"]
         )
         return Run(
             folder=self,
@@ -136,6 +156,11 @@ class Folder:
         )
 
 
+def _fewest_first(places: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Every choice of at least one of ``places``."""
+    return chain.from_iterable(combinations(places, count) for count in range(1, len(places) + 1))
+
+
 def _manifest(key: str) -> str:
     return f"manifest-{key[:32]}.json"
 
@@ -143,7 +168,7 @@ def _manifest(key: str) -> str:
 def cut(chunks: Iterable[pa.Table], rows: int, size: int) -> Iterator[pa.Table]:
     """Shards of at most ``rows`` rows and about ``size`` bytes, in order."""
     waiting: list[pa.Table] = []
-    count = 0
+    count = held = 0
     for chunk in chunks:
         fitting = max(1, min(rows, int(chunk.num_rows * size / max(chunk.nbytes, 1))))
         for start in range(0, chunk.num_rows, fitting):
@@ -152,10 +177,11 @@ def cut(chunks: Iterable[pa.Table], rows: int, size: int) -> Iterator[pa.Table]:
                 room = min(rows - count, piece.num_rows)
                 waiting.append(piece.slice(0, room))
                 count += room
+                held += waiting[-1].nbytes
                 piece = piece.slice(room)
-                if count == rows or sum(part.nbytes for part in waiting) >= size:
+                if count == rows or held >= size:
                     yield pa.concat_tables(waiting).combine_chunks()
-                    waiting, count = [], 0
+                    waiting, count, held = [], 0, 0
     if waiting:
         yield pa.concat_tables(waiting).combine_chunks()
 
@@ -209,7 +235,7 @@ class Run:
         if node_id == self.plan.nodes[0].id:
             return shard.data.sha256
         marker = self.marker(node_id, shard)
-        return LOST if marker is None else marker.key
+        return LOST if marker is None else marker.data.sha256
 
     def marker(self, node_id: str, shard: ShardFile) -> Marker | None:
         """The committed answer of a node for a shard, if there is one. A commit that was seen stays seen.
@@ -231,12 +257,15 @@ class Run:
         present = self.markers.keys(node.id).get(shard.number, [])
         if not present:
             return None
-        options = []
-        for need in node.needs:
-            key = self._need(need, shard)
-            options.append([key, LOST] if key != LOST and isinstance(self.plan.node(need), Infer) else [key])
-        for needs in islice(product(*options), 1, MAX_VARIANTS):
-            if (key := self._key(node, needs)) in present:
+        needs = [self._need(need, shard) for need in node.needs]
+        late = [
+            place
+            for place, need in enumerate(node.needs)
+            if needs[place] != LOST and isinstance(self.plan.node(need), Infer)
+        ]
+        for lost in islice(_fewest_first(late), MAX_VARIANTS):
+            key = self._key(node, [LOST if place in lost else need for place, need in enumerate(needs)])
+            if key in present:
                 return self.markers.find(node.id, shard.number, key)
         return None
 
@@ -247,7 +276,8 @@ class Run:
     def state(self, shard: ShardFile, node: AnyNode) -> ShardState:
         """What ``node`` may know of ``shard``.
 
-        :raises StoreError: a control node that it needs has not committed: Airflow ran the tasks out of order, or it failed.
+        :raises StoreError: a control node that it needs has not committed: it failed, or Airflow ran the tasks out of
+            order.
         """
         state = ShardState(self.plan, self.records(shard))
         for need in node.needs[1:]:
@@ -255,7 +285,9 @@ class Run:
             if marker is not None:
                 state = state.with_table(need, self.markers.read(marker))
             elif not isinstance(self.plan.node(need), Infer):
-                raise StoreError(f"{need!r} has not committed shard {shard.number}: clear the Airflow task {need!r}, then this one")
+                raise StoreError(
+                    f"{need!r} has not committed shard {shard.number}: clear the Airflow task {need!r}, then this one"
+                )
         return state
 
     def control(self, node: Route | Gate) -> dict[str, int]:
@@ -335,8 +367,8 @@ class Run:
         return self.markers.commit(node.id, shard.number, self._whole(shard), answers, count_answers(answers))
 
     def _whole(self, shard: ShardFile) -> str:
-        """The key of all nodes at once."""
-        whole = [self.plan.node_digest(node) for node in self.plan.nodes]
+        """The key of all nodes at once, but for Publish: where answers go changes none."""
+        whole = [self.plan.node_digest(node) for node in self.plan.nodes if not isinstance(node, Publish)]
         return digest({"plan": whole, "salt": self.salt, "shard": shard.data.sha256})
 
     def _once(

@@ -6,19 +6,22 @@ After that every Airflow task, retry and executor decides from the same figures.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib import util
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import AgenticError, PlanMismatchError
-from airflow_agentic.plan.ir import Plan
 from airflow_agentic.registry.info import ModelInfo, card_digest
 from airflow_agentic.runtime.artifacts import resolve
 from airflow_agentic.spec.base import build
 from airflow_agentic.spec.model import ModelCard, Profile
 from airflow_agentic.spec.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_agentic.plan.ir import Plan
 
 PROFILES: Final = "profiles.json"
 """Measured profiles, in the folder of the cards, as ``airflow-agentic models profile`` writes them."""
@@ -48,7 +51,10 @@ def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
     module = _MODULES.get(card.runtime.framework)
     if module is not None and util.find_spec(module) is None:
         extra = card.runtime.framework
-        update = {"healthy": False, "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'"}
+        update = {
+            "healthy": False,
+            "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
+        }
     try:
         digest = card_digest(card, _artifact_digest(card))
     except (AgenticError, OSError) as error:

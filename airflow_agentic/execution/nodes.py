@@ -73,6 +73,7 @@ class ShardState:
             predictions={name: table for name, table in self.predictions.items() if name in nodes},
             assigned={name: self.assigned(_infer_node(self.plan, name)) for name in nodes},
             accepted={gate: self.accepted(gate) for gate in gates(combination)},
+            selections=[self.selections[node.id] for node in self.plan.nodes if node.id in self.selections],
         )
 
     @cached_property
@@ -108,7 +109,9 @@ def route(node: Route, state: ShardState, decider: Decider) -> pa.Table:
     if not bad.any():
         return selection
     rows = np.flatnonzero(bad)
-    refused = tables.table([{"row": int(row), "outcome": "bad_record", "reason": "bad record"} for row in rows], tables.SELECTION)
+    refused = tables.table(
+        [{"row": int(row), "outcome": "bad_record", "reason": "bad record"} for row in rows], tables.SELECTION
+    )
     both = pa.concat_tables([selection, refused]).unify_dictionaries()
     return both.take(pc.sort_indices(both, [("row", "ascending")])).combine_chunks()
 
@@ -118,7 +121,9 @@ def gate(node: Gate, state: ShardState, decider: Decider, *, allowed_handlers: S
     combiner = Combiner(state.shard_predictions(node.source), allowed_handlers=allowed_handlers)
     slot = combiner.slot(node.source)
     valid = combiner.pool.valid(slot.index)
-    good, said = (valid, None) if node.accept is None else _accepts(node.accept, state, combiner.pool, slot.index, valid)
+    good, said = (
+        (valid, None) if node.accept is None else _accepts(node.accept, state, combiner.pool, slot.index, valid)
+    )
     asked = slot.present | (_unrouted(state) if node.unrouted else False)
     parts = [_accepted(node, state, decider, np.flatnonzero(asked & good))]
     bad = np.flatnonzero(asked & ~good)
@@ -133,7 +138,8 @@ def _unrouted(state: ShardState) -> Bools:
     first = state.selections[state.plan.of(Route)[0].id]
     nowhere = np.zeros(state.records.num_rows, bool)
     nowhere[first.filter(first.column("outcome").is_valid()).column("row").to_numpy()] = True
-    return nowhere & ~np.asarray(state.records.column("error").is_valid())
+    good: Bools = nowhere & np.asarray(state.records.column("error").is_null())
+    return good
 
 
 def _accepts(accept: str, state: ShardState, pool: Pool, index: Ints, valid: Bools) -> tuple[Bools, pa.Array]:
@@ -240,15 +246,22 @@ def _fed(records: pa.Table, rows: Ints, feed: Feed, state: ShardState, allowed_h
         values = [_fed_value(feed.fields, one, input_) for one, input_ in zip(predictions, own, strict=True)]
     failure = tables.error("no_input", f"the step before gave no {feed.fields}")
     inputs = pa.array(values, tables.INPUT)
-    errors = [error or (failure if value is None else None) for error, value in zip(records.column("error").to_pylist(), values, strict=True)]
+    errors = [
+        error or (failure if value is None else None)
+        for error, value in zip(records.column("error").to_pylist(), values, strict=True)
+    ]
     records = records.set_column(records.schema.get_field_index("input"), tables.RECORD.field("input"), inputs)
-    return records.set_column(records.schema.get_field_index("error"), tables.RECORD.field("error"), pa.array(errors, tables.ERROR))
+    return records.set_column(
+        records.schema.get_field_index("error"), tables.RECORD.field("error"), pa.array(errors, tables.ERROR)
+    )
 
 
 def _fed_value(fields: str | dict[str, str], prediction: dict[str, Any], own: Any) -> dict[str, Any] | None:
     if isinstance(fields, dict):
         struct = {name: _look_up(source, prediction, own) for name, source in fields.items()}
-        return None if any(value is None for value in struct.values()) else {"kind": "struct", "text": json.dumps(struct)}
+        return (
+            None if any(value is None for value in struct.values()) else {"kind": "struct", "text": json.dumps(struct)}
+        )
     if fields == "record.input":
         return dict(own) if own is not None else None
     value = _look_up(fields, prediction, own)
@@ -285,16 +298,21 @@ def _member_scores(ensemble: Ensemble, combiner: Combiner, rows: Ints) -> list[d
 
 def _unfed(records: pa.Table, node: Infer, plan: Plan) -> pa.Table:
     rows = [
-        {"row": row, "record_id": record, "model": node.model, "model_version": plan.models[node.model].version, "error": error}
-        for row, record, error in zip(*(records.column(name).to_pylist() for name in ("row", "record_id", "error")), strict=True)
+        {
+            "row": row,
+            "record_id": record,
+            "model": node.model,
+            "model_version": plan.models[node.model].version,
+            "error": error,
+        }
+        for row, record, error in zip(
+            *(records.column(name).to_pylist() for name in ("row", "record_id", "error")), strict=True
+        )
     ]
     return tables.table(rows, tables.PREDICTION)
 
 
 def aggregate(node: Aggregate, state: ShardState, *, allowed_handlers: Sequence[str] = ()) -> pa.Table:
     """One answer a record (``tables.ANSWER``), in order."""
-    controls = [item.id for item in state.plan.nodes if isinstance(item, Route | Gate)]
-    selections = [state.selections[control] for control in controls if control in state.selections]
     tasks = {name: info.task for name, info in state.plan.models.items()}
-    shard = state.shard_predictions(node.combine)
-    return answer(node.combine, shard, selections, tasks, allowed_handlers=allowed_handlers)
+    return answer(node.combine, state.shard_predictions(node.combine), tasks, allowed_handlers=allowed_handlers)

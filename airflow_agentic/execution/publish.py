@@ -28,7 +28,8 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
     """Write the answers, and the dead letters where the workflow asks for them.
 
     :param open_store: opens a folder outside the run's artifacts.
-    :returns: ``uri``, ``format``, ``dead_letters`` (a URI, or absent), and the counts of :func:`count_answers` with ``cost``.
+    :returns: ``uri``, ``format``, ``dead_letters`` (a URI, or absent), and the counts of :func:`count_answers` with
+        ``cost``.
     :raises AnswersFailedError: ``on_error: fail`` and a record has no answer. Nothing is published; all answers are
         committed, and clearing recomputes only what is missing.
     """
@@ -84,7 +85,10 @@ def _refuse_failures(run: Run) -> None:
     for _, answers in run.answers():
         failed = answers.filter(pc.is_valid(answers.column("error"))).select(["record_id", "error"]).to_pylist()
         count += len(failed)
-        named += [f"{quote(row['record_id'], safe=' /')}: {row['error']['message']}" for row in failed[: MAX_NAMED - len(named)]]
+        named += [
+            f"{quote(row['record_id'], safe=' /')}: {row['error']['message']}"
+            for row in failed[: MAX_NAMED - len(named)]
+        ]
     if count:
         raise AnswersFailedError(
             f"{count} of {run.rows} records have no answer, and the workflow says on_error: fail. "

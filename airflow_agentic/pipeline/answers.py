@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from airflow_agentic import tables
 from airflow_agentic.pipeline.combination import Combination, Leaf, leaves
 from airflow_agentic.pipeline.combine import Combiner
-from airflow_agentic.pipeline.pool import Bools, Ints, ShardPredictions, Slot
+from airflow_agentic.pipeline.outcomes import refusal, refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_agentic.pipeline.pool import Bools, Ints, ShardPredictions, Slot
 
 KEPT_SCORES = 5
 """How many classes an answer lists."""
-
-_OUTCOMES = {
-    "no_route": "no route takes this record",
-    "no_candidate": "no candidate satisfies what the record asks",
-    "all_unhealthy": "every candidate is unhealthy",
-    "condition_failed": "a condition could not be evaluated",
-    "bad_record": "the record cannot be used",
-}
 
 
 def answer(
     combination: Combination,
     shard: ShardPredictions,
-    selections: Sequence[pa.Table],
     tasks: Mapping[str, str],
     *,
     allowed_handlers: Sequence[str] = (),
 ) -> pa.Table:
     """The answers of a shard.
 
-    :param selections: what Route and the gates decided, in the plan's order.
     :param tasks: the task of each model, for records that state none.
     :returns: ``tables.ANSWER``, one row per record, in order.
     """
@@ -42,22 +38,21 @@ def answer(
     slot = combiner.slot(combination)
     rows = len(shard)
     chosen = combiner.pool.take(slot.index)
-    rules, reasons = _route(selections, rows)
     asked = list(dict.fromkeys(leaves(combination)))
     cost, latency, calls = _totals(combiner, asked, rows)
     columns = {
         "record_id": shard.records.column("record_id"),
-        "task": _tasks(shard.records, combiner, asked, tasks),
+        "task": _tasks(shard.records, combiner, asked, slot, tasks),
         "model": chosen.column("model"),
         "score_kind": chosen.column("score_kind"),
         **{name: chosen.column(name) for name in ("label", "score", "value", "output")},
         "scores": _first(chosen.column("scores").combine_chunks()),
-        "error": _errors(chosen, slot, shard.records, selections),
+        "error": _errors(chosen, slot, shard),
         "degraded": pa.array(slot.degraded),
         "cost": pa.array(cost),
         "calls": pa.array(calls.astype(np.int32)),
         "latency_ms": pa.array(latency, mask=calls == 0),
-        "route": pa.StructArray.from_arrays([rules, reasons], fields=list(tables.ROUTE)),
+        "route": _route(shard.selections, chosen, rows),
         "predictions": _members(combiner, asked, slot, rows),
     }
     return pa.table([columns[name] for name in tables.ANSWER.names], schema=tables.ANSWER)
@@ -73,68 +68,78 @@ def _totals(combiner: Combiner, asked: list[Leaf], rows: int) -> tuple[np.ndarra
     return cost, latency, calls
 
 
-def _tasks(records: pa.Table, combiner: Combiner, asked: list[Leaf], tasks: Mapping[str, str]) -> pa.Array:
-    """The record's task, else that of the first model asked."""
-    own = records.column("task").to_pylist()
-    for leaf in asked:
-        for row in np.flatnonzero(combiner.slot(leaf).present):
-            own[row] = own[row] or tasks.get(leaf.model)
-    return pa.array(own, pa.string())
+def _tasks(records: pa.Table, combiner: Combiner, asked: list[Leaf], slot: Slot, tasks: Mapping[str, str]) -> pa.Array:
+    """The record's task, else that of the first model its answer rests on, else that of the first model asked."""
+    names = list(dict.fromkeys(tasks[leaf.model] for leaf in asked))
+    code = np.full(len(records), -1, dtype=np.int64)
+    nobody = np.zeros(len(records), bool)
+    for leaf in reversed(asked):
+        code[combiner.slot(leaf).present] = names.index(tasks[leaf.model])
+    for leaf in reversed(asked):
+        code[slot.used.get(leaf.node, nobody)] = names.index(tasks[leaf.model])
+    by_model = pa.array(names, pa.string()).take(pa.array(code, mask=code < 0))
+    return pc.coalesce(records.column("task"), by_model)
 
 
-def _errors(chosen: pa.Table, slot: Slot, records: pa.Table, selections: Sequence[pa.Table]) -> pa.Array:
-    errors = chosen.column("error").to_pylist()
+def _errors(chosen: pa.Table, slot: Slot, shard: ShardPredictions) -> pa.Array:
+    """The chosen prediction's error; for a row that reached no model, why it did not."""
+    errors = chosen.column("error").combine_chunks()
     silent = np.flatnonzero(~slot.present)
     if not len(silent):
-        return chosen.column("error").combine_chunks()
-    given = records.column("error")
-    outcomes = _outcomes(selections)
-    for row in silent:
-        bad = given[row].as_py()
-        outcome, reason = outcomes.get(int(row), ("no_route", ""))
-        said = _OUTCOMES.get(outcome, outcome)
-        errors[row] = bad or tables.error(outcome, f"{said}: {reason}" if reason else said)
-    return pa.array(errors, tables.ERROR)
+        return errors
+    own = shard.records.column("error").take(pa.array(silent)).to_pylist()
+    refused = refusals(shard.selections)
+    said = [bad or refused.get(int(row)) or refusal("no_route", None) for row, bad in zip(silent, own, strict=True)]
+    place = np.arange(len(errors))
+    place[silent] = len(errors) + np.arange(len(silent))
+    return pa.concat_arrays([errors, pa.array(said, tables.ERROR)]).take(pa.array(place))
 
 
-def _outcomes(selections: Sequence[pa.Table]) -> dict[int, tuple[str, str]]:
-    """The first outcome of each row that went nowhere."""
-    found: dict[int, tuple[str, str]] = {}
+def _route(selections: Sequence[pa.Table], chosen: pa.Table, rows: int) -> pa.Array:
+    """Each row's rule (the first that decided it) and reasons: one a control, and the verdict of an ensemble."""
+    rules, reasons = _Texts(rows), _Texts(rows, joined=True)
     for selection in selections:
-        nowhere = selection.filter(selection.column("outcome").is_valid())
-        for row in nowhere.to_pylist():
-            if row["outcome"] not in {"accepted", "rejected"}:
-                found.setdefault(row["row"], (row["outcome"], row["reason"] or ""))
-    return found
+        row = selection.column("row").to_numpy()
+        first = np.flatnonzero(np.append(True, row[1:] != row[:-1])[: len(row)])
+        for name, texts in (("rule", rules), ("reason", reasons)):
+            texts.add(row[first], selection.column(name).take(pa.array(first)))
+    combined = np.flatnonzero(chosen.column("model_version").is_null())  # a model's own is in the selection
+    reasons.add(combined, chosen.column("reason").take(pa.array(combined)))
+    return pa.StructArray.from_arrays([rules.array(), reasons.array()], fields=list(tables.ROUTE))
 
 
-def _route(selections: Sequence[pa.Table], rows: int) -> tuple[pa.Array, pa.Array]:
-    """Each row's rule (the first that decided it) and reasons (one a control, joined)."""
-    rule = np.full(rows, None, dtype=object)
-    code = np.zeros(rows, dtype=np.int64)
-    texts: list[str] = [""]
-    for selection in selections:
-        seen, first = np.unique(selection.column("row").to_numpy(), return_index=True)
-        taken = selection.take(pa.array(first))
-        rules = np.array(taken.column("rule").to_pylist(), dtype=object)
-        empty = np.array([rule[row] is None for row in seen], dtype=bool)
-        rule[seen[empty]] = rules[empty]
-        reasons = taken.column("reason").to_pylist()
-        pairs: dict[tuple[int, str], int] = {}
-        for row, reason in zip(seen, reasons, strict=True):
-            pair = (int(code[row]), reason or "")
-            if pair not in pairs:
-                before = texts[pair[0]]
-                texts.append("; ".join(part for part in (before, pair[1]) if part))
-                pairs[pair] = len(texts) - 1
-            code[row] = pairs[pair]
-    return pa.array(rule.tolist(), pa.string()), pa.array(texts).take(pa.array(code))
+class _Texts:
+    """A text for each row; few are different, so each is made once.
+
+    :param joined: further texts of a row follow its first one; otherwise the first stays.
+    """
+
+    def __init__(self, rows: int, *, joined: bool = False) -> None:
+        self.code = np.zeros(rows, dtype=np.int64)
+        self.texts: list[str] = [""]
+        self.joined = joined
+
+    def add(self, rows: Ints, texts: pa.ChunkedArray) -> None:
+        """Add ``texts`` to ``rows``; a null adds nothing."""
+        encoded = texts.unify_dictionaries() if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+        words = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
+        parts = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
+        added = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+        pair, inverse = np.unique(self.code[rows] * (len(words) + 1) + added + 1, return_inverse=True)
+        start = len(self.texts)
+        for before, word in zip(pair // (len(words) + 1), pair % (len(words) + 1), strict=True):
+            said = [self.texts[before], words[word - 1] if word else ""]
+            self.texts.append("; ".join(text for text in (said if self.joined or not said[0] else said[:1]) if text))
+        self.code[rows] = start + inverse
+
+    def array(self) -> pa.Array:
+        """The texts; null where a row has none and they are not joined."""
+        texts = self.texts if self.joined else [text or None for text in self.texts]
+        return pa.array(texts, pa.string()).take(pa.array(self.code))
 
 
 def _first(scores: pa.Array) -> pa.Array:
     """The first ``KEPT_SCORES`` of each list."""
-    import pyarrow.compute as pc
-
     return pc.list_slice(scores, 0, KEPT_SCORES).cast(tables.SCORES)
 
 
@@ -161,7 +166,7 @@ def _members(combiner: Combiner, asked: list[Leaf], slot: Slot, rows: int) -> pa
     values = [
         pa.array([leaf.node for leaf in asked], pa.string()).take(pa.array(node)),
         *(taken.column(name).combine_chunks() for name in ("model", "model_version", "label", "score", "value")),
-        error.field("code") if len(error) else pa.array([], pa.string()),
+        pc.struct_field(error, "code"),
         pa.array(used),
     ]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=rows))]).astype(np.int32)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from airflow_agentic.pipeline import ensemble
 from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, Ensemble, FirstAccepted, Leaf, Primary
-from airflow_agentic.pipeline.pool import Bools, Ints, Pool, ShardPredictions, Slot, unavailable
+from airflow_agentic.pipeline.outcomes import refusal, refusals
+from airflow_agentic.pipeline.pool import Bools, Ints, Pool, ShardPredictions, Slot, failed, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Combiner:
@@ -27,7 +31,7 @@ class Combiner:
         if isinstance(combination, Coalesce):
             return self._first_present([self.slot(member) for member in combination.members])
         if isinstance(combination, Chained):
-            return self._first_present([self.slot(combination.last), self.slot(combination.earlier)])
+            return self._chained(combination)
         if isinstance(combination, Primary):
             for shadow in combination.shadows:
                 self.slot(shadow)
@@ -59,6 +63,19 @@ class Combiner:
         for slot in slots:
             chosen = _merge(chosen, slot, slot.present & ~chosen.present)
         return chosen
+
+    def _chained(self, chain: Chained) -> Slot:
+        """A row whose earlier step answered well and whose last was not asked has an error: nobody could take it."""
+        last, earlier = self.slot(chain.last), self.slot(chain.earlier)
+        chosen = self._first_present([last, earlier])
+        stranded = np.flatnonzero(~last.present & self.pool.valid(earlier.index))
+        if not len(stranded):
+            return chosen
+        refused = refusals(self.shard.selections)
+        errors = [refused.get(int(row)) or refusal("no_candidate", None) for row in stranded]
+        index = np.full(len(self.shard), -1, dtype=np.int64)
+        index[stranded] = self.pool.add(failed(stranded, self.shard.records, errors)) + np.arange(len(stranded))
+        return _merge(chosen, Slot(index, np.zeros(len(self.shard), bool)), index >= 0)
 
     def _first_accepted(self, cascade: FirstAccepted) -> Slot:
         slots = [self.slot(stage) for stage in cascade.stages]

@@ -7,17 +7,21 @@ the members' own scores, then by the order of the members, so that the result de
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from airflow_agentic import tables
+from airflow_agentic.exceptions import ModelError
 from airflow_agentic.handlers import load_handler
-from airflow_agentic.pipeline.combination import Ensemble
 from airflow_agentic.pipeline.pool import Bools, Floats, Ints, Pool, Slot, computed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow_agentic.pipeline.combination import Ensemble
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class _Members:
     records: pa.Table
 
     def weight(self) -> Floats:
-        """Weight of each valid answer, 0 for the others."""
-        return np.where(self.valid, self.weights[:, None], 0.0)
+        """Weight of each valid answer, 0 for the others; where no valid one has a weight, all count alike."""
+        weight = np.where(self.valid, self.weights[:, None], 0.0)
+        return np.where(weight.any(axis=0), weight, self.valid)
 
 
 def combine(
@@ -56,7 +61,11 @@ def combine(
             result[rows] = index[winner[rows], rows]
             supporters = supporters & (np.arange(len(slots))[:, None] == winner)
         else:
-            made = handle(members, rows, allowed_handlers) if node.method == "handler" else _METHODS[node.method](members, rows)
+            made = (
+                handle(members, rows, allowed_handlers)
+                if node.method == "handler"
+                else _METHODS[node.method](members, rows)
+            )
             result[rows] = pool.add(made) + np.arange(len(rows))
     short = np.flatnonzero(asked & ~enough)
     if len(short):
@@ -93,17 +102,23 @@ def vote(members: _Members, rows: Ints) -> pa.Table:
     share = np.divide(supporting, total, out=np.zeros_like(total), where=total > 0)
     counts = ((codes == chosen) & (weight > 0)).sum(axis=0)
     reasons = [f"{n} of {len(codes)} agree" for n in range(len(codes) + 1)]
-    names = pa.array(labels, pa.string())
     return _made(
-        members, rows, label=names.take(pa.array(chosen)), score=pa.array(share),
+        members,
+        rows,
+        label=pa.array(labels, pa.string()).take(pa.array(chosen, mask=chosen < 0)),
+        score=pa.array(share),
         reason=pa.array(reasons).take(pa.array(counts)),
-    )  # fmt: skip
+    )
 
 
 def _lexical_argmax(first: Floats, second: Floats) -> Ints:
-    """Along axis 0: the highest ``first``, then the highest ``second``, then the lowest index."""
+    """Along axis 0: the highest ``first``, then the highest ``second``, then the lowest index.
+
+    Sums that differ by the order of their terms only are equal.
+    """
     top = np.isclose(first, first.max(axis=0), rtol=1e-12, atol=0.0)
-    winner: Ints = np.argmax(np.where(top, second, -np.inf), axis=0)
+    tied = np.where(top, second, -np.inf)
+    winner: Ints = np.argmax(np.isclose(tied, tied.max(axis=0), rtol=1e-12, atol=0.0), axis=0)
     return winner
 
 
@@ -113,12 +128,11 @@ def mean(members: _Members, rows: Ints) -> pa.Table:
     total = weight.sum(axis=0)
     values = np.stack([members.pool.numbers("value", row) for row in index])
     if not np.isnan(values).all():
-        value = np.where(weight > 0, np.nan_to_num(values), 0.0)
-        return _made(members, rows, value=pa.array((value * weight).sum(axis=0) / np.where(total > 0, total, np.nan), from_pandas=True))
+        return _made(members, rows, value=pa.array((np.nan_to_num(values) * weight).sum(axis=0) / total))
     parts = [_entries(members.pool, one, w) for one, w in zip(index, weight, strict=True)]
     row = np.concatenate([part[0] for part in parts])
     label = pa.chunked_array([part[1] for part in parts], pa.string()).combine_chunks().dictionary_encode()
-    weighted = np.concatenate([part[2] for part in parts]) / np.where(total > 0, total, 1.0)[row]
+    weighted = np.concatenate([part[2] for part in parts]) / total[row]
     classes = max(len(label.dictionary), 1)
     key, inverse = np.unique(row * classes + label.indices.to_numpy(), return_inverse=True)
     summed = np.bincount(inverse, weights=weighted, minlength=len(key))
@@ -137,7 +151,7 @@ def mean(members: _Members, rows: Ints) -> pa.Table:
 
 
 def _entries(pool: Pool, index: Ints, weight: Floats) -> tuple[Ints, pa.Array, Floats]:
-    """Class scores of one member as parallel arrays: row, label and weight·score; a lone label counts with its score."""
+    """Class scores of one member: row, label and weight·score in parallel; a lone label counts with its score."""
     rows = np.flatnonzero(weight > 0)
     taken = pool.take(index[rows], ["label", "score", "scores"])
     lists = taken.column("scores").combine_chunks()
@@ -182,8 +196,15 @@ def handle(members: _Members, rows: Ints, allowed: Sequence[str]) -> pa.Table:
     result = function(given)
     if not isinstance(result, pa.Table) or result.num_rows != len(rows):
         shape = f"{result.num_rows} rows" if isinstance(result, pa.Table) else type(result).__name__
-        raise ValueError(f"{members.node.handler!r} returned {shape}; an aggregation returns a RESULT table of {len(rows)} rows")
-    columns = {name: result.column(name).combine_chunks().cast(tables.RESULT.field(name).type) for name in result.column_names if name in tables.RESULT.names}
+        raise ModelError(
+            f"the handler {members.node.handler!r} returned {shape}; "
+            f"an aggregation returns a RESULT table of {len(rows)} rows"
+        )
+    columns = {
+        name: result.column(name).combine_chunks().cast(tables.RESULT.field(name).type)
+        for name in result.column_names
+        if name in tables.RESULT.names
+    }
     return _made(members, rows, **columns)
 
 
@@ -199,22 +220,35 @@ _METHODS: dict[str, Callable[[_Members, Ints], pa.Table]] = {
 
 def _made(members: _Members, rows: Ints, **columns: pa.Array) -> pa.Table:
     """Predictions of the ensemble for ``rows``; the model's name lists the members that counted."""
-    patterns, inverse = np.unique(members.valid[:, rows], axis=1, return_inverse=True)
-    shown = []
-    for pattern in patterns.T:
-        counted = [name for name, valid in zip(members.node.names, pattern, strict=True) if valid]
-        shown.append(f"{'merge' if members.node.method == 'merge' else 'ensemble'}({', '.join(counted)})")
-    counts = members.valid[:, rows].sum(axis=0)
-    said = [f"{n} of {len(members.valid)} answered" for n in range(len(members.valid) + 1)]
-    kind = {"mean": "probability", "weighted-mean": "probability"}.get(members.node.method, "other")
+    valid = members.valid[:, rows]
+    names, name_of = _names(members.node, valid)
+    said = [f"{n} of {len(valid)} answered" for n in range(len(valid) + 1)]
     base = {
         "row": pa.array(rows.astype(np.int32)),
         "record_id": members.records.column("record_id").take(pa.array(rows)).combine_chunks(),
-        "model": pa.array(shown, pa.string()).take(pa.array(inverse.reshape(-1))),
-        "score_kind": pa.array([kind] * len(rows), pa.string()),
-        "reason": pa.array(said).take(pa.array(counts)),
+        "model": pa.array(names, pa.string()).take(pa.array(name_of)),
+        "reason": pa.array(said).take(pa.array(valid.sum(axis=0))),
     }
+    if "score" in columns:
+        kind = "probability" if members.node.method in {"mean", "weighted-mean"} else "other"
+        base["score_kind"] = pa.array([kind] * len(rows), pa.string())
     return computed(len(rows), {**base, **columns})
+
+
+def _names(node: Ensemble, valid: Bools) -> tuple[list[str], Ints]:
+    """``ensemble(a, c)`` for each pattern of valid members, and which one each row has."""
+    code = np.zeros(valid.shape[1], dtype=np.int64)
+    for number, member in enumerate(valid):
+        code = code * 2 + member
+        if number % 32 == 31:  # codes stay small, however many members there are
+            code = np.unique(code, return_inverse=True)[1]
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    kind = "merge" if node.method == "merge" else "ensemble"
+    shown = []
+    for row in first:
+        counted = [name for name, counts in zip(node.names, valid[:, row], strict=True) if counts]
+        shown.append(f"{kind}({', '.join(counted)})")
+    return shown, inverse
 
 
 def _short(members: _Members, rows: Ints) -> pa.Table:

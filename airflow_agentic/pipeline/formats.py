@@ -128,7 +128,7 @@ def parse_json(raw: bytes) -> Any:
     :raises ValueError: it is not, and says where.
     """
     try:
-        return json.loads(raw.decode(), parse_constant=_refuse_constant)
+        return _JSON.decode(raw.decode())
     except UnicodeDecodeError as error:
         raise ValueError(_not_utf8(error)) from error
     except json.JSONDecodeError as error:
@@ -140,6 +140,9 @@ def parse_json(raw: bytes) -> Any:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"not valid JSON: {name} is no JSON number; write null")
+
+
+_JSON: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:
@@ -166,7 +169,9 @@ def read_csv(source: Iterable[Line], place: Place) -> Iterator[Row]:
     parsed = _csv_rows(reader, header)
     sample = list(itertools.islice(parsed, CSV_SAMPLE))
     kinds = {
-        name: pa.string() if place.field(name) in TEXT_FIELDS else _csv_kind(row[1][index] for row in sample if row[1])
+        name: pa.string()
+        if place.field(name) in TEXT_FIELDS
+        else _csv_kind(values[index] for _, values, problem in sample if problem is None)
         for index, name in enumerate(header)
     }
     kinds = {name: place.decide(name, kind) for name, kind in kinds.items()}

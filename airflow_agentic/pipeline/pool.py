@@ -6,15 +6,17 @@ prediction (a vote, a mean) is appended to the pool as a new one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from airflow_agentic import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -26,13 +28,15 @@ class ShardPredictions:
     """What has happened to a shard so far.
 
     ``predictions`` holds the committed table of each infer node (absent: the unit was lost); ``assigned`` the rows each
-    infer node was given, ascending; ``accepted`` the verdict of each gate on every row.
+    infer node was given, ascending; ``accepted`` the verdict of each gate on every row; ``selections`` what Route and
+    the gates decided, in the plan's order.
     """
 
     records: pa.Table
     predictions: Mapping[str, pa.Table]
     assigned: Mapping[str, Ints]
     accepted: Mapping[str, Bools]
+    selections: Sequence[pa.Table] = ()
 
     def __len__(self) -> int:
         return int(self.records.num_rows)
@@ -42,7 +46,8 @@ class ShardPredictions:
 class Slot:
     """One prediction for each row of the shard.
 
-    ``index`` points into the pool, -1 where nobody was asked; ``used`` says on which leaves each row's prediction rests.
+    ``index`` points into the pool, -1 where nobody was asked; ``used`` says on which leaves each row's prediction
+    rests.
     """
 
     index: Ints
@@ -61,66 +66,80 @@ class Pool:
     def __init__(self) -> None:
         self._parts: list[pa.Table] = []
         self._size = 0
-        self._whole: pa.Table | None = None
+        self._columns: dict[str, pa.Array] = {}
+        self._views: dict[str, npt.NDArray[Any]] = {}
+        self._labels: list[str] = []
 
     def add(self, predictions: pa.Table) -> int:
         """Append predictions (``tables.PREDICTION``); returns the index of the first."""
         start = self._size
-        self._parts.append(_plain(predictions))
-        self._size += predictions.num_rows
-        self._whole = None
+        if predictions.num_rows:
+            self._parts.append(predictions)
+            self._size += predictions.num_rows
+            self._columns.clear()
+            self._views.clear()
         return start
 
-    @property
-    def table(self) -> pa.Table:
-        """All of them; names are plain strings here."""
-        if self._whole is None:
-            empty = _plain(tables.PREDICTION.empty_table())
-            self._whole = pa.concat_tables(self._parts).combine_chunks() if self._parts else empty
-        return self._whole
+    def column(self, name: str) -> pa.Array:
+        """A column of all of them; names are plain strings here."""
+        if name not in self._columns:
+            plain = _plain_field(tables.PREDICTION.field(name)).type
+            chunks = [chunk.cast(plain) for part in self._parts for chunk in part.column(name).chunks]
+            self._columns[name] = pa.concat_arrays(chunks) if chunks else pa.array([], plain)
+        return self._columns[name]
 
-    def take(self, index: Ints, columns: list[str] | None = None) -> pa.Table:
+    def take(self, index: Ints, columns: Sequence[str] = tuple(tables.PREDICTION.names)) -> pa.Table:
         """The predictions at ``index``; -1 gives nulls."""
-        chosen = self.table if columns is None else self.table.select(columns)
-        if self._size == 0:
-            return pa.table({field.name: pa.nulls(len(index), field.type) for field in chosen.schema})
-        return chosen.take(pa.array(index, mask=index < 0))
+        places = pa.array(index, mask=index < 0)
+        return pa.table({name: self.column(name).take(places) for name in columns})
 
     def valid(self, index: Ints) -> Bools:
         """Where ``index`` points to a prediction that is no error."""
-        return (index >= 0) & ~self.flags("error")[index] if self._size else index >= 0
-
-    def flags(self, column: str) -> Bools:
-        """Which of all predictions have a value in ``column``."""
-        return np.asarray(pc.is_valid(self.table.column(column)), dtype=bool)
+        valid: Bools = self._at(
+            "error", index, missing=False, view=lambda error: np.asarray(error.is_null(), dtype=bool)
+        )
+        return valid
 
     def numbers(self, column: str, index: Ints) -> Floats:
         """A numeric column at ``index``; NaN where null or -1."""
-        if not self._size:
-            return np.full(len(index), np.nan)
-        values = self.table.column(column).to_numpy().astype(np.float64)
-        return np.where(index >= 0, values[index], np.nan)
+        view: Floats = self._at(
+            column, index, missing=np.nan, view=lambda values: values.to_numpy(zero_copy_only=False)
+        )
+        return view
 
     def label_codes(self, index: Ints) -> tuple[Ints, list[str]]:
         """The label at ``index`` as a code into the returned list; -1 where there is none."""
-        if not self._size:
-            return np.full(len(index), -1, dtype=np.int64), []
-        encoded = self.table.column("label").combine_chunks().dictionary_encode()
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return np.where(index >= 0, codes[index], -1), encoded.dictionary.to_pylist()
+        codes: Ints = self._at("label", index, missing=-1, view=self._encoded)
+        return codes, self._labels
+
+    def _encoded(self, labels: pa.Array) -> Ints:
+        encoded = labels.dictionary_encode()
+        self._labels = encoded.dictionary.to_pylist()
+        codes: Ints = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return codes
+
+    def _at(self, name: str, index: Ints, *, missing: float, view: Callable[[pa.Array], npt.NDArray[Any]]) -> Any:
+        """``view`` of a column at ``index``, ``missing`` at -1, which is the last place of the array."""
+        if name not in self._views:
+            self._views[name] = np.append(view(self.column(name)), missing)
+        return self._views[name][index]
 
 
 def unavailable(rows: Ints, records: pa.Table, model: str) -> pa.Table:
     """Error predictions for rows whose model gave no answer at all."""
-    count = len(rows)
     failure = tables.error("model_unavailable", f"{model!r} did not answer: its unit failed", retryable=True)
+    return failed(rows, records, [failure] * len(rows), model)
+
+
+def failed(rows: Ints, records: pa.Table, errors: Sequence[Mapping[str, Any]], model: str | None = None) -> pa.Table:
+    """Error predictions."""
     columns = {
         "row": pa.array(rows.astype(np.int32)),
         "record_id": records.column("record_id").take(pa.array(rows)).combine_chunks(),
-        "model": pa.array([model] * count, pa.string()),
-        "error": pa.array([failure] * count, tables.ERROR),
+        "model": pa.array([model] * len(rows), pa.string()),
+        "error": pa.array(errors, tables.ERROR),
     }
-    return computed(count, columns)
+    return computed(len(rows), columns)
 
 
 def computed(count: int, columns: Mapping[str, pa.Array]) -> pa.Table:
@@ -132,11 +151,3 @@ def computed(count: int, columns: Mapping[str, pa.Array]) -> pa.Table:
 def _plain_field(field_: pa.Field) -> pa.Field:
     plain = pa.string() if pa.types.is_dictionary(field_.type) else field_.type
     return pa.field(field_.name, plain)
-
-
-def _plain(predictions: pa.Table) -> pa.Table:
-    columns = []
-    for field_ in tables.PREDICTION:
-        column = predictions.column(field_.name)
-        columns.append(column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column)
-    return pa.table(columns, schema=pa.schema([_plain_field(field_) for field_ in tables.PREDICTION]))

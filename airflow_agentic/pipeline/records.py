@@ -35,6 +35,8 @@ CHUNK_BYTES: Final = 16 * 2**20
 INPUT_FIELDS: Final = ("text", "uri", "bytes", "input")
 TEXT_FIELDS: Final = frozenset({"record_id", "id", "task", "language", "text", "uri", "bytes"})
 """Fields that are text whatever they look like: the id ``007`` is no number."""
+_IS_NUMBER: Final = {name: kind == pa.float64() for name, kind in tables.REQUIREMENTS.items()}
+"""The fields of a record's requirements, and whether each is a number."""
 _RESERVED: Final = frozenset({"position", "error"})
 
 
@@ -210,10 +212,10 @@ def _renamed(value: Mapping[Any, object], columns: Mapping[str, str]) -> dict[st
 
 def _read_fields(draft: _Draft, fields: dict[str, object], row: Row, rules: RowRules) -> None:
     draft.record_id = _record_id(fields)
-    for name, kind in tables.REQUIREMENTS.items():
-        value = fields.pop(name, None)
+    for name in [name for name in _IS_NUMBER if name in fields]:
+        value = fields.pop(name)
         if value is not None:
-            draft.requirements[name] = _requirement(name, value, number=kind == pa.float64())
+            draft.requirements[name] = _requirement(name, value, number=_IS_NUMBER[name])
     given = {name: value for name in INPUT_FIELDS if (value := fields.pop(name, None)) is not None}
     if row.error is not None:
         return

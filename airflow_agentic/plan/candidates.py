@@ -5,17 +5,21 @@ Pure: from the workflow, the cards and a lock file; declared profiles only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from airflow_agentic.exceptions import Problem
-from airflow_agentic.registry import Registry
 from airflow_agentic.registry.info import ModelInfo
 from airflow_agentic.routing.policy import scores
 from airflow_agentic.spec.base import nearest
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.spec.source import KeyPath, render_path
 from airflow_agentic.spec.workflow import Candidates, Pattern, Policy, PolicyName, WorkflowSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_agentic.exceptions import Problem
+    from airflow_agentic.registry import Registry
+    from airflow_agentic.spec.model import ModelCard
 
 
 @dataclass
@@ -72,7 +76,11 @@ class Resolver:
         infos = [self._info(member) for member, _ in found]
         if any(info is None for info in infos):
             unranked = next(place for (_, place), info in zip(found, infos, strict=True) if info is None)
-            self.refuse(unranked, f"policy {policy.name} ranks models, not patterns", "use policy: declared, or name models only")
+            self.refuse(
+                unranked,
+                f"policy {policy.name} ranks models, not patterns",
+                "use policy: declared, or name models only",
+            )
             return found
         order = rank([info for info in infos if info is not None], policy.name, policy.weights)
         return [found[index] for index in order]
@@ -82,7 +90,9 @@ class Resolver:
             return None
         card = self.registry.cards.get(member.model)
         # an unknown name is reported where it is compiled; here it only must not stop the ranking
-        return ModelInfo.of(card) if card else ModelInfo(name=member.model, version="0", task="", input="json", digest="")
+        return (
+            ModelInfo.of(card) if card else ModelInfo(name=member.model, version="0", task="", input="json", digest="")
+        )
 
 
 def rank(infos: list[ModelInfo], policy: PolicyName, weights: Mapping[str, float]) -> list[int]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.exceptions import ConditionError
-from airflow_agentic.plan.candidates import Resolver
 from airflow_agentic.plan.ir import Gate, Infer, Plan, Route
 from airflow_agentic.routing.conditions import Condition
 from airflow_agentic.routing.decision import Pick, Rules
-from airflow_agentic.spec.model import ModelCard
-from airflow_agentic.spec.source import KeyPath
-from airflow_agentic.spec.workflow import ColumnType, Method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_agentic.plan.candidates import Resolver
     from airflow_agentic.plan.patterns import Fragment
+    from airflow_agentic.spec.model import ModelCard
+    from airflow_agentic.spec.source import KeyPath
+    from airflow_agentic.spec.workflow import ColumnType, Method
 
 VOTES = frozenset({"majority-vote", "weighted-vote"})
 AVERAGES = frozenset({"mean", "weighted-mean", "median"})
@@ -64,7 +65,11 @@ def check_ensemble(resolver: Resolver, fragments: Sequence[Fragment], method: Me
 
 
 def check_feed(
-    resolver: Resolver, before: Sequence[ModelCard], after: Sequence[ModelCard], fields: str | dict[str, str], path: KeyPath
+    resolver: Resolver,
+    before: Sequence[ModelCard],
+    after: Sequence[ModelCard],
+    fields: str | dict[str, str],
+    path: KeyPath,
 ) -> None:
     """The step before gives what the next one takes."""
     paths = [fields] if isinstance(fields, str) else list(fields.values())
@@ -73,7 +78,11 @@ def check_feed(
     given = "tabular or json" if isinstance(fields, dict) else _given(before, fields)
     for card in after:
         if given is not None and card.input not in given:
-            resolver.refuse(path, f"{card.name!r} takes {card.input}, but {fields!r} gives {given}", "map another field, or put a model between them")
+            resolver.refuse(
+                path,
+                f"{card.name!r} takes {card.input}, but {fields!r} gives {given}",
+                "map another field, or put a model between them",
+            )
 
 
 def _check_source(resolver: Resolver, before: Sequence[ModelCard], source: str, path: KeyPath) -> None:
@@ -81,7 +90,11 @@ def _check_source(resolver: Resolver, before: Sequence[ModelCard], source: str, 
     if source == "record.input":
         return
     if source not in FEEDS and not (head == "prediction." and field):
-        resolver.refuse(path, f"{source!r} is nothing a step can take", f"one of: record.input, {', '.join(FEEDS)}, prediction.output.FIELD")
+        resolver.refuse(
+            path,
+            f"{source!r} is nothing a step can take",
+            f"one of: record.input, {', '.join(FEEDS)}, prediction.output.FIELD",
+        )
         return
     for card in before:
         output = card.output

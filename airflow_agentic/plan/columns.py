@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from airflow_agentic.spec.workflow import ColumnType
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_agentic.spec.workflow import ColumnType
 
 RECORD_COLUMNS: Final[dict[str, ColumnType]] = {
     "record.record_id": "string",

@@ -6,8 +6,7 @@ specs give the same plan, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.exceptions import CompileError, ConditionError
 from airflow_agentic.pipeline.combination import Coalesce, Combination, Ensemble, FirstAccepted, leaves
@@ -16,16 +15,21 @@ from airflow_agentic.plan.candidates import Resolver
 from airflow_agentic.plan.checks import check_condition, finish
 from airflow_agentic.plan.columns import column_type, gate_columns, record_columns
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Options, Plan, Preprocess, Publish, Route
-from airflow_agentic.plan.patterns import Fragment, PatternCompiler
+from airflow_agentic.plan.patterns import Fragment, PatternCompiler, route_id
 from airflow_agentic.registry import ModelInfo, Registry
 from airflow_agentic.routing.decision import Case, Decision, Reject, Rules
 from airflow_agentic.spec.source import render_path
-from airflow_agentic.spec.workflow import ColumnType, Pattern, WorkflowSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_agentic.spec.workflow import ColumnType, Pattern, WorkflowSpec
 
 PREPROCESS = "preprocess"
 ROUTE = "route"
 AGGREGATE = "aggregate"
 PUBLISH = "publish"
+FALLBACK_GATE = "fallback-gate"
 
 
 def compile_plan(workflow: WorkflowSpec, registry: Registry, *, locked: Mapping[str, list[str]] | None = None) -> Plan:
@@ -45,7 +49,7 @@ class _Compiler:
 
     def run(self) -> Plan:
         steps, columns = self._preprocess()
-        patterns = PatternCompiler(self.resolver, self.nodes, columns)
+        patterns = PatternCompiler(self.resolver, self.nodes, columns, self._names())
         fragments = [
             patterns.route(route.use, ("routes", index, "use"), route.name, index)
             for index, route in enumerate(self.workflow.routes)
@@ -74,6 +78,19 @@ class _Compiler:
         ]
         return finish(self._plan(nodes, columns))
 
+    def _names(self) -> set[str]:
+        """The names that routes without one cannot have; Airflow task groups and tasks share their ids."""
+        taken = {PREPROCESS, ROUTE, AGGREGATE, PUBLISH, FALLBACK_GATE}
+        taken |= {name for name in ("default", "fallback") if getattr(self.workflow, name) is not None}
+        for index, route in enumerate(self.workflow.routes):
+            name = route_id(route.name) if route.name else None
+            if name in taken:
+                message = f"the name {route.name!r} is taken already"
+                self.resolver.refuse(("routes", index, "name"), message, "give the route another one")
+            if name:
+                taken.add(name)
+        return taken
+
     def _plan(self, nodes: list[AnyNode], columns: dict[str, ColumnType]) -> Plan:
         used = dict(sorted(self.resolver.used.items()))
         workflow = self.workflow
@@ -81,7 +98,9 @@ class _Compiler:
             workflow=workflow.name,
             nodes=tuple(nodes),
             models={name: ModelInfo.of(card) for name, card in used.items()},
-            cards={name: card.model_dump(mode="json", by_alias=True, exclude_unset=True) for name, card in used.items()},
+            cards={
+                name: card.model_dump(mode="json", by_alias=True, exclude_unset=True) for name, card in used.items()
+            },
             folders={name: str(card.folder.resolve()) for name, card in used.items()},
             columns=columns,
             options=Options(
@@ -134,12 +153,11 @@ class _Compiler:
         return decide, combined[0] if len(combined) == 1 else Coalesce(members=tuple(combined))
 
     def _fallback(self, pattern: Pattern, main: Combination, patterns: PatternCompiler) -> Combination:
-        gate_id = "fallback-gate"
         position = len(self.nodes)
         controls = (ROUTE, *(node.id for node in self.nodes if isinstance(node, Gate)))
-        fragment = patterns.route(pattern, ("fallback",), "fallback", 0, controls=(gate_id,))
+        fragment = patterns.route(pattern, ("fallback",), "fallback", 0, controls=(FALLBACK_GATE,))
         gate = Gate(
-            id=gate_id,
+            id=FALLBACK_GATE,
             group=fragment.name,
             needs=(PREPROCESS, *controls, *dict.fromkeys(leaf.node for leaf in leaves(main))),
             source=main,
@@ -148,7 +166,16 @@ class _Compiler:
             unrouted=True,
         )
         self.nodes.insert(position, gate)
-        return FirstAccepted(stages=(main, fragment.combine), gates=(gate_id,))
+        return FirstAccepted(stages=(main, fragment.combine), gates=(FALLBACK_GATE,))
 
 
-__all__ = ["AGGREGATE", "PREPROCESS", "PUBLISH", "ROUTE", "CompileError", "ConditionError", "compile_plan", "gate_columns"]
+__all__ = [
+    "AGGREGATE",
+    "PREPROCESS",
+    "PUBLISH",
+    "ROUTE",
+    "CompileError",
+    "ConditionError",
+    "compile_plan",
+    "gate_columns",
+]

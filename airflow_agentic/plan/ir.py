@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import Field
 
 from airflow_agentic.artifacts.digests import digest
-from airflow_agentic.pipeline.combination import Combination
-from airflow_agentic.registry.info import ModelInfo
+from airflow_agentic.pipeline.combination import Combination  # noqa: TC001  # pydantic reads it
+from airflow_agentic.registry.info import ModelInfo  # noqa: TC001  # pydantic reads it
 from airflow_agentic.routing.decision import Decision, targets
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.workflow import ColumnType, OnError
+from airflow_agentic.spec.workflow import ColumnType, OnError  # noqa: TC001  # pydantic reads them
 
 SCHEMA_VERSION: Final = 1
 NODE_FUNCTIONS_VERSION: Final = 1
@@ -133,7 +133,7 @@ class Plan(Strict):
     models: dict[str, ModelInfo]
     cards: dict[str, dict[str, Any]]
     """The resolved cards, as their files state them."""
-    folders: dict[str, str] = {}
+    folders: dict[str, str] = Field(default_factory=dict)
     """Where each card's relative URIs start. Not part of the plan's identity."""
     columns: dict[str, ColumnType]
     """What conditions may use of a record, as ``record.task``."""
@@ -147,7 +147,8 @@ class Plan(Strict):
         for node in self.nodes:
             if node.id == node_id:
                 return node
-        raise KeyError(f"the plan of {self.workflow!r} has no node {node_id!r}; it has: {', '.join(n.id for n in self.nodes)}")
+        known = ", ".join(node.id for node in self.nodes)
+        raise KeyError(f"the plan of {self.workflow!r} has no node {node_id!r}; it has: {known}")
 
     def of(self, kind: type[N]) -> tuple[N, ...]:
         """The nodes of one kind, in order."""
@@ -179,7 +180,7 @@ class Plan(Strict):
     def node_digest(self, node: Node) -> str:
         """Identity of what a node does: its part of the plan, and the models it runs or weighs."""
         content = node.model_dump(mode="json", exclude={"group", "share"})
-        models = {}
+        models: dict[str, Any] = {}
         if isinstance(node, Infer):
             models = {node.model: self.models[node.model].digest}
         elif isinstance(node, Route | Gate):

@@ -7,7 +7,7 @@ plan's nodes in the order in which they can run.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.pipeline.combination import (
     Chained,
@@ -19,17 +19,17 @@ from airflow_agentic.pipeline.combination import (
     Primary,
     leaves,
 )
-from airflow_agentic.plan.candidates import Resolver
-from airflow_agentic.plan.checks import check_condition, check_ensemble, check_feed, check_same_space
+from airflow_agentic.plan.checks import check_condition, check_ensemble, check_feed, check_same_space, check_weights
 from airflow_agentic.plan.columns import gate_columns
 from airflow_agentic.plan.ir import AnyNode, Feed, Gate, Infer
 from airflow_agentic.routing.decision import All, Candidate, Case, Decision, Pick, Reject, Rules, Sample, Share, To
 from airflow_agentic.routing.decision import Split as SplitDecision
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.spec.source import KeyPath, render_path
 from airflow_agentic.spec.workflow import Aggregation, ColumnType, Method, Pattern
 
-CHANCE = ("round-robin", "weighted", "least-loaded")
+if TYPE_CHECKING:
+    from airflow_agentic.plan.candidates import Resolver
+    from airflow_agentic.spec.model import ModelCard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +62,26 @@ class _Place:
 
 
 class PatternCompiler:
-    """Compiles the patterns of one workflow."""
+    """Compiles the patterns of one workflow.
 
-    def __init__(self, resolver: Resolver, nodes: list[AnyNode], columns: dict[str, ColumnType]) -> None:
+    :param names: names that a route without one cannot have.
+    """
+
+    def __init__(
+        self, resolver: Resolver, nodes: list[AnyNode], columns: dict[str, ColumnType], names: set[str]
+    ) -> None:
         self.resolver = resolver
         self.nodes = nodes
         self.columns = columns
         self.taken: set[str] = set()
-        self.routes: set[str] = set()
+        self.names = names
 
     def route(
         self, pattern: Pattern, path: KeyPath, name: str | None, index: int, controls: tuple[str, ...] = ("route",)
     ) -> Fragment:
         """A route's pattern; its name is the given one, or the one task of its models."""
-        route = self._unused((name or self._task(pattern) or f"route-{index + 1}").replace(".", "-"), self.routes)
+        own = route_id(self._task(pattern) or f"route-{index + 1}")
+        route = route_id(name) if name else self._unused(own, self.names)
         fragment = self.compile(pattern, _Place(route=route, path=path, controls=controls))
         return replace(fragment, name=route)
 
@@ -121,11 +127,9 @@ class PatternCompiler:
         policy = pattern.policy
         name = policy.name if policy else "quality" if all(fragment.single for fragment in fragments) else "declared"
         if policy and policy.name == "weighted":
-            unknown = sorted(set(policy.weights) - {fragment.name for fragment in fragments})
-            if unknown:
-                self.resolver.refuse(place.path, f"policy weighted names {unknown[0]!r}, which is no candidate here")
+            check_weights(self.resolver, policy.weights, _names(fragments), (*place.path, "policy"))
         return Fragment(
-            name=f"single({_names(fragments)})",
+            name=_called("single", fragments),
             decision=self._pick(fragments, pattern, policy=name),
             combine=_coalesce(fragments),
             cards=_cards(fragments),
@@ -136,14 +140,10 @@ class PatternCompiler:
 
     def _cascade(self, pattern: Pattern, place: _Place) -> Fragment:
         if pattern.accept is not None:
-            path = place.path if self._known((*place.path, "accept")) else place.path[:-1]
-            check_condition(self.resolver, pattern.accept, (*path, "accept"), gate_columns(self.columns))
+            check_condition(self.resolver, pattern.accept, (*place.path, "accept"), gate_columns(self.columns))
         fragment = self._stages(pattern, place, "cascade")
         check_same_space(self.resolver, fragment.cards, place.path, "a cascade")
         return fragment
-
-    def _known(self, path: KeyPath) -> bool:
-        return path in self.resolver.workflow.source.positions
 
     def _stages(self, pattern: Pattern, place: _Place, kind: str) -> Fragment:
         """Stages with a gate after each but the last; a gate's rejected rows go to the next stage they may use."""
@@ -171,7 +171,7 @@ class PatternCompiler:
             stages = tuple(fragment.combine for fragment in fragments)
             combine = FirstAccepted(stages=stages, gates=tuple(gate.id for _, gate in gates))
         return Fragment(
-            name=f"{kind}({_names(fragments)})",
+            name=_called(kind, fragments),
             decision=self._pick(fragments, pattern, policy="declared"),
             combine=combine,
             cards=_cards(fragments),
@@ -194,18 +194,23 @@ class PatternCompiler:
         first = self.resolver.members(pattern.ensemble, (*place.path, "ensemble"), None) if pattern.ensemble else []
         aggregation = pattern.aggregate
         averaged = aggregation is not None and aggregation.method in {"mean", "weighted-mean", "median", "stack"}
-        inner = replace(place, all_scores=place.all_scores or averaged, deadline=pattern.deadline)
+        deadlines = [deadline for deadline in (place.deadline, pattern.deadline) if deadline is not None]
+        inner = replace(place, all_scores=place.all_scores or averaged, deadline=min(deadlines, default=None))
         fragments = [self.compile(member, replace(inner, path=path)) for member, path in first]
         if not fragments:
             return _nothing("ensemble")
         aggregation = aggregation or Aggregation(method=_default_method(fragments))
         quorum = pattern.quorum or 1
         if quorum > len(fragments):
-            self.resolver.refuse(place.path, f"quorum {quorum} of {len(fragments)} members cannot be met", f"write quorum: {len(fragments)} or less")
-        check_ensemble(self.resolver, fragments, aggregation.method, place.path)
+            self.resolver.refuse(
+                (*place.path, "quorum"),
+                f"quorum {quorum} of {len(fragments)} members cannot be met",
+                f"write quorum: {len(fragments)} or less",
+            )
+        check_ensemble(self.resolver, fragments, aggregation, place.path)
         decision = All(children=tuple(self._pick([fragment], pattern) for fragment in fragments))
         combine = _ensemble(fragments, aggregation, quorum, pattern.deadline)
-        name = f"ensemble({_names(fragments)})"
+        name = _called("ensemble", fragments)
         if aggregation.method == "stack":
             return self._stack(fragments, combine, decision, aggregation, place, name)
         return Fragment(name=name, decision=decision, combine=combine, cards=_cards(fragments))
@@ -230,24 +235,27 @@ class PatternCompiler:
     def _chain(self, pattern: Pattern, place: _Place) -> Fragment:
         steps = pattern.chain or []
         if steps[0].input != "record.input":
-            self.resolver.refuse((*place.path, "chain", 0, "input"), "the first step has no step before it", "remove input, or write record.input")
+            self.resolver.refuse(
+                (*place.path, "chain", 0, "input"),
+                "the first step has no step before it",
+                "remove input, or write record.input",
+            )
         fragment = self.compile(steps[0].use, place.at("chain", 0, "use"))
         entry = fragment.decision
         names = [fragment.name]
         combine = fragment.combine
         controls = place.controls
         for number, step in enumerate(steps[1:], start=1):
-            gate = self._gate(replace(fragment, combine=combine), place, controls, accept=None)
+            gate = self._gate(fragment, place, controls, accept=None)
             position = len(self.nodes)
             self.nodes.append(gate)
-            feed = None if step.input == "record.input" else Feed(source=combine, fields=step.input)
+            feed = None if step.input == "record.input" else Feed(source=fragment.combine, fields=step.input)
             previous = fragment
             controls = (gate.id,)
-            fragment = self.compile(
-                step.use, replace(place, path=(*place.path, "chain", number, "use"), controls=controls, feed=feed)
-            )
+            path = (*place.path, "chain", number)
+            fragment = self.compile(step.use, replace(place, path=(*path, "use"), controls=controls, feed=feed))
             if feed is not None:
-                check_feed(self.resolver, previous.cards, fragment.cards, feed.fields, (*place.path, "chain", number))
+                check_feed(self.resolver, previous.cards, fragment.cards, feed.fields, (*path, "input"))
             self.nodes[position] = gate.model_copy(update={"accepted": fragment.decision})
             combine = Chained(last=fragment.combine, earlier=combine)
             names.append(fragment.name)
@@ -258,17 +266,17 @@ class PatternCompiler:
         arms = split.arms if split else []
         key = split.key if split else ""
         if key not in self.columns:
-            self.resolver.refuse((*place.path, "split", "key"), f"{key!r} is no column of a record", f"one of: {', '.join(self.columns)}")
-        fragments = [
-            self.compile(arm.use, place.at("split", "arms", index, "use")) for index, arm in enumerate(arms)
-        ]
+            self.resolver.refuse(
+                (*place.path, "split", "key"), f"{key!r} is no column of a record", f"one of: {', '.join(self.columns)}"
+            )
+        fragments = [self.compile(arm.use, place.at("split", "arms", index, "use")) for index, arm in enumerate(arms)]
         shares = tuple(
             Share(name=fragment.name, weight=arm.weight, then=fragment.decision)
             for arm, fragment in zip(arms, fragments, strict=True)
         )
         decision = SplitDecision(arms=shares, key=key, seed=self.resolver.workflow.seed)
         return Fragment(
-            name=f"split({_names(fragments)})", decision=decision, combine=_coalesce(fragments), cards=_cards(fragments)
+            name=_called("split", fragments), decision=decision, combine=_coalesce(fragments), cards=_cards(fragments)
         )
 
     def _shadow(self, pattern: Pattern, place: _Place) -> Fragment:
@@ -299,7 +307,7 @@ class PatternCompiler:
             cases.append(Case(name=render_path(path), when=rule.when, then=fragment.decision))
         reject = Reject(outcome="no_route", reason=f"no rule of {render_path(place.path)} matches")
         return Fragment(
-            name=f"rules({_names(fragments)})",
+            name=_called("rules", fragments),
             decision=Rules(cases=tuple(cases), default=reject),
             combine=_coalesce(fragments),
             cards=_cards(fragments),
@@ -340,6 +348,11 @@ class PatternCompiler:
         return unused
 
 
+def route_id(name: str) -> str:
+    """A route's name as part of node ids, where a dot separates it from the model's."""
+    return name.replace(".", "-")
+
+
 def _collect(value: Any, names: set[str]) -> None:
     """The model names anywhere below a pattern."""
     if isinstance(value, Pattern) and value.model is not None:
@@ -355,8 +368,12 @@ def _queried(pattern: Pattern) -> list[str | None]:
     return [found.query.task for found in candidates if found is not None and found.query is not None]
 
 
-def _names(fragments: list[Fragment]) -> str:
-    return ", ".join(fragment.name for fragment in fragments)
+def _names(fragments: list[Fragment]) -> list[str]:
+    return [fragment.name for fragment in fragments]
+
+
+def _called(kind: str, fragments: list[Fragment]) -> str:
+    return f"{kind}({', '.join(_names(fragments))})"
 
 
 def _cards(fragments: list[Fragment]) -> tuple[ModelCard, ...]:

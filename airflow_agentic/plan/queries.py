@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from airflow_agentic.spec.source import KeyPath
-from airflow_agentic.spec.workflow import Candidates, Pattern, Query, WorkflowSpec
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_agentic.spec.source import KeyPath
+    from airflow_agentic.spec.workflow import Candidates, Pattern, Query, WorkflowSpec
 
 
 def queries(workflow: WorkflowSpec) -> Iterator[tuple[KeyPath, Query]]:

@@ -6,9 +6,11 @@ healthy, and is stored in the frozen plan, so that a retry decides as the first 
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.model import InputType, ModelCard, ScoreKind
+from airflow_agentic.spec.model import InputType, ModelCard, ScoreKind  # noqa: TC001  # pydantic reads them
 
 
 class ModelInfo(Strict):
@@ -24,7 +26,7 @@ class ModelInfo(Strict):
     """Of one record."""
     latency_ms: float | None = None
     quality: float | None = None
-    capabilities: dict[str, str | float | bool | list[str]] = {}
+    capabilities: dict[str, str | float | bool | list[str]] = Field(default_factory=dict)
     deterministic: bool = True
     digest: str
     healthy: bool = True

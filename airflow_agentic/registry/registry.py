@@ -7,17 +7,20 @@ is kept as broken: only a workflow that names it fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from airflow_agentic.exceptions import Problem, SpecError
 from airflow_agentic.registry.info import ModelInfo, card_digest
 from airflow_agentic.spec.load import load_model, shown, spec_files
-from airflow_agentic.spec.model import ModelCard
-from airflow_agentic.spec.workflow import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from airflow_agentic.spec.model import ModelCard
+    from airflow_agentic.spec.workflow import Query
 
 ENTRY_POINTS: Final = "airflow_agentic.models"
 

@@ -8,11 +8,13 @@ known here are kept as they are.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, TypeGuard
+from typing import TYPE_CHECKING, Final, Literal, TypeGuard
 
-ColumnType = Literal["string", "double", "int", "bool"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_agentic.spec.workflow import ColumnType
 
 _PRIMITIVES: Final[dict[int, ColumnType]] = {1: "bool", 2: "int", 4: "double", 5: "string"}
 
@@ -47,6 +49,11 @@ class Node:
     binds: frozenset[str] = frozenset()
     raw: bytes = b""
     """The ``Expr`` message."""
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it is the literal ``null``."""
+        return self.kind == "literal" and self.value is None
 
     def walk(self, bound: frozenset[str] = frozenset()) -> Iterator[tuple[Node, frozenset[str]]]:
         """This node and all below, each with the names that a comprehension around it binds."""

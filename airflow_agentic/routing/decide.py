@@ -6,22 +6,26 @@ records that ask the same. Chance is a hash of seed and record id, so a retry an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from airflow_agentic import tables
-from airflow_agentic.registry.info import ModelInfo
 from airflow_agentic.routing.conditions import Condition, Outcome
 from airflow_agentic.routing.decision import All, Candidate, Decision, Pick, Reject, Rules, Sample, Split, To
-from airflow_agentic.routing.eligibility import UNHEALTHY, Asked, groups, why_not
+from airflow_agentic.routing.eligibility import UNHEALTHY, Asked, groups, parts, why_not
 from airflow_agentic.routing.policy import scores
-from airflow_agentic.spec.workflow import ColumnType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from airflow_agentic.registry.info import ModelInfo
+    from airflow_agentic.spec.workflow import ColumnType
 
 Rows = npt.NDArray[np.int64]
 
@@ -64,6 +68,24 @@ class _Emitted:
             self.rows.append(rows)
             self.said.append((target, outcome, rule, reason))
 
+    def add_taken(self, tried: _Emitted, shard_rows: int) -> list[tuple[Rows, str]]:
+        """Add the rows that ``tried`` sends to a model; returns the others, each once, with the reason.
+
+        A condition that cannot be evaluated is no reason to ask somebody else: its rows are added too.
+        """
+        done = np.zeros(shard_rows, dtype=bool)
+        for rows, (target, outcome, _, _) in zip(tried.rows, tried.said, strict=True):
+            if target is not None or outcome == "condition_failed":
+                done[rows] = True
+        refused = []
+        for rows, said in zip(tried.rows, tried.said, strict=True):
+            self.add(rows[done[rows]], *said)
+        for rows, (_, _, _, reason) in zip(tried.rows, tried.said, strict=True):
+            left = rows[~done[rows]]
+            done[left] = True
+            refused.append((left, reason))
+        return [(rows, reason) for rows, reason in refused if len(rows)]
+
     def table(self) -> pa.Table:
         """As ``tables.SELECTION``, ascending by row."""
         if not self.rows:
@@ -71,16 +93,14 @@ class _Emitted:
         rows = np.concatenate(self.rows).astype(np.int32)
         chunk = np.repeat(np.arange(len(self.rows), dtype=np.int32), [len(part) for part in self.rows])
         order = np.argsort(rows, kind="stable")
-        columns = [pa.array(rows[order])]
-        for index in range(4):
-            columns.append(_dictionary([said[index] for said in self.said], chunk[order]))
-        return pa.table(columns, schema=tables.SELECTION)
+        said = [_dictionary(list(values), chunk[order]) for values in zip(*self.said, strict=True)]
+        return pa.table([pa.array(rows[order]), *said], schema=tables.SELECTION)
 
 
 def _dictionary(values: list[str | None], chunk: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-    names = list(dict.fromkeys(value for value in values if value is not None))
-    codes = np.array([-1 if value is None else names.index(value) for value in values], dtype=np.int32)[chunk]
-    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names, pa.string()))
+    names = {name: code for code, name in enumerate(dict.fromkeys(value for value in values if value is not None))}
+    codes = np.array([-1 if value is None else names[value] for value in values], dtype=np.int32)[chunk]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(list(names), pa.string()))
 
 
 class Decider:
@@ -92,9 +112,11 @@ class Decider:
 
     def __init__(self, models: Mapping[str, ModelInfo], *, load: Mapping[str, int] | None = None) -> None:
         self.models = models
-        self.load = load or {}
+        self.load: Mapping[str, int] = {} if load is None else load
 
-    def select(self, decision: Decision, shard: Shard, rows: Rows | None = None, *, rule: str = "", reason: str = "") -> pa.Table:
+    def select(
+        self, decision: Decision, shard: Shard, rows: Rows | None = None, *, rule: str = "", reason: str = ""
+    ) -> pa.Table:
         """Where ``rows`` (all, where absent) go.
 
         :returns: ``tables.SELECTION``: for every row at least one entry, except for rows a :class:`Sample` leaves out.
@@ -137,20 +159,22 @@ class _Walk:
         left[rows] = True
         taken = np.zeros(len(self.shard), dtype=bool)
         for case in rules.cases:
-            name = case.name if rule is None or not case.name.startswith("routes[") else case.name
             if case.when is None:
                 here = left.copy()
             else:
                 outcome = self._evaluate(case.when)
-                self._failed(outcome, case.when, left, taken, name)
+                self._failed(outcome, case.when, left, taken, case.name)
                 here = left & np.asarray(outcome.true)
-            self.visit(case.then, np.flatnonzero(here), name, _and(reason, case.when or "always"))
+            self.visit(case.then, np.flatnonzero(here), case.name, _and(reason, case.when or "always"))
             taken |= here
             if rules.match == "first":
                 left &= ~here
-        self.visit(rules.default, np.flatnonzero(left & ~taken), rule or "default", _and(reason, "no rule matches"))
+        otherwise = rule if isinstance(rules.default, Reject) else rule or "default"
+        self.visit(rules.default, np.flatnonzero(left & ~taken), otherwise, _and(reason, "no rule matches"))
 
-    def _failed(self, outcome: Outcome, when: str, left: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_], name: str) -> None:
+    def _failed(
+        self, outcome: Outcome, when: str, left: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_], name: str
+    ) -> None:
         """A condition that cannot be evaluated is an outcome of its row; no later rule sees the row."""
         failed = np.asarray(outcome.failed) & left
         if not failed.any():
@@ -172,24 +196,32 @@ class _Walk:
     def _split(self, split: Split, rows: Rows, rule: str | None, reason: str) -> None:
         drawn = chance(self.shard.values[split.key], rows, split.seed, "split")
         total = sum(arm.weight for arm in split.arms)
-        bounds = np.cumsum([arm.weight / total for arm in split.arms])
-        arm_of = np.minimum(np.searchsorted(bounds, drawn, side="right"), len(split.arms) - 1)
+        bounds = np.cumsum([arm.weight for arm in split.arms])
+        arm_of = np.searchsorted(bounds / bounds[-1], drawn, side="right")
         for index, arm in enumerate(split.arms):
-            self.visit(arm.then, rows[arm_of == index], rule, _and(reason, f"split {arm.weight / total:.0%} to {arm.name}"))
+            self.visit(
+                arm.then, rows[arm_of == index], rule, _and(reason, f"split {arm.weight / total:.0%} to {arm.name}")
+            )
 
     def _pick(self, pick: Pick, rows: Rows, rule: str | None, reason: str) -> None:
+        for able, dropped, here in self._alike(pick, rows):
+            said = _and(reason, _shown(dropped, self.decider.models))
+            if able:
+                self._enter(pick, able, here, rule, said)
+            else:
+                unhealthy = bool(dropped) and set(dropped.values()) == {UNHEALTHY}
+                self.emitted.add(here, None, "all_unhealthy" if unhealthy else "no_candidate", rule, said)
+
+    def _alike(self, pick: Pick, rows: Rows) -> Iterator[tuple[list[Candidate], dict[str, str], Rows]]:
+        """``rows`` grouped by the candidates that are able, and by why the others are not."""
         infos = [self.decider.models[candidate.model] for candidate in pick.candidates if candidate.model is not None]
         group_of, asked = groups(self.shard.records, rows, infos, by_task=pick.by_task)
-        for group, request in enumerate(asked):
-            here = rows if len(asked) == 1 else rows[group_of == group]
-            able, dropped = self._able(pick, request)
-            if not able:
-                outcome = "all_unhealthy" if UNHEALTHY in dropped.values() and all(w == UNHEALTHY for w in dropped.values()) else "no_candidate"
-                self.emitted.add(here, None, outcome, rule, _and(reason, _shown(dropped, self.decider.models)))
-                continue
-            for chosen, part, why in self._choose(pick, able, here):
-                said = why if not dropped else _and(why, _shown(dropped, self.decider.models))
-                self.visit(chosen.then, part, rule, _and(reason, said))
+        found = [self._able(pick, request) for request in asked]
+        kinds: dict[tuple[tuple[str, str], ...], int] = {}
+        kind_of = np.array([kinds.setdefault(tuple(dropped.items()), len(kinds)) for _, dropped in found])
+        for part, group in parts(kind_of[group_of], len(kinds)) if len(kinds) > 1 else [(slice(None), 0)]:
+            able, dropped = found[int(np.argmax(kind_of == group))]
+            yield able, dropped, rows[part]
 
     def _able(self, pick: Pick, request: Asked) -> tuple[list[Candidate], dict[str, str]]:
         able, dropped = [], {}
@@ -202,20 +234,35 @@ class _Walk:
                 dropped[candidate.name] = reason
         return able, dropped
 
+    def _enter(self, pick: Pick, able: list[Candidate], rows: Rows, rule: str | None, reason: str) -> None:
+        """Send ``rows`` to the candidates; those for which a nested pattern has no model go to the other candidates."""
+        for chosen, part, why in self._choose(pick, able, rows):
+            others = [candidate for candidate in able if candidate is not chosen]
+            if chosen.model is not None or not others:
+                self.visit(chosen.then, part, rule, _and(reason, why))
+                continue
+            outer, self.emitted = self.emitted, _Emitted()
+            self.visit(chosen.then, part, rule, _and(reason, why))
+            tried, self.emitted = self.emitted, outer
+            for refused, said in self.emitted.add_taken(tried, len(self.shard)):
+                self._enter(pick, others, refused, rule, said)
+
     def _choose(self, pick: Pick, able: list[Candidate], rows: Rows) -> list[tuple[Candidate, Rows, str]]:
+        """Which of ``able`` gets which of ``rows``, and why."""
         if len(able) == 1:
-            return [(able[0], rows, "" if len(pick.candidates) == 1 or pick.policy == "declared" else f"{able[0].name} is the only candidate left")]
+            alone = len(pick.candidates) == 1 or pick.policy == "declared"
+            return [(able[0], rows, "" if alone else f"{able[0].name} is the only candidate left")]
         if pick.policy == "declared":
             return [(able[0], rows, "")]
         if pick.policy == "round-robin":
             position = self.shard.records.column("position").take(pa.array(rows)).to_numpy() % len(able)
             return [(one, rows[position == index], f"round-robin: {one.name}") for index, one in enumerate(able)]
         if pick.policy == "weighted":
-            weights = [pick.weights.get(one.name, 0.0) for one in able]
-            if not sum(weights):
+            bounds = np.cumsum([pick.weights.get(one.name, 0.0) for one in able])
+            if not bounds[-1]:
                 return [(able[0], rows, "no candidate left has a weight")]
             drawn = chance(self.shard.records.column("record_id"), rows, pick.seed, "weighted")
-            arm = np.minimum(np.searchsorted(np.cumsum(weights) / sum(weights), drawn, side="right"), len(able) - 1)
+            arm = np.searchsorted(bounds / bounds[-1], drawn, side="right")
             return [(one, rows[arm == index], f"weighted: {one.name}") for index, one in enumerate(able)]
         if pick.policy == "least-loaded":
             best = min(range(len(able)), key=lambda index: (self.decider.load.get(able[index].model or "", 0), index))
@@ -241,9 +288,9 @@ def _and(first: str, second: str) -> str:
 
 
 def _shown(dropped: Mapping[str, str], models: Mapping[str, ModelInfo]) -> str:
-    parts = []
+    shown = []
     for name, why in dropped.items():
         info = models.get(name)
         detail = f" ({info.why_unhealthy})" if why == UNHEALTHY and info is not None and info.why_unhealthy else ""
-        parts.append(f"{name} {'is unhealthy' if why == UNHEALTHY else why}{detail}")
-    return "not " + ", ".join(parts)
+        shown.append(f"{name} {'is unhealthy' if why == UNHEALTHY else why}{detail}")
+    return "not " + ", ".join(shown) if shown else ""

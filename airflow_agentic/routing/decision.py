@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.workflow import PolicyName, Requirements
+from airflow_agentic.spec.workflow import PolicyName, Requirements  # noqa: TC001  # pydantic reads them
 
 Outcome = Literal["no_route", "no_candidate", "all_unhealthy", "condition_failed", "bad_record"]
 """Why a row reaches no model."""
@@ -64,7 +64,7 @@ class Pick(Strict):
     kind: Literal["pick"] = "pick"
     candidates: tuple[Candidate, ...]
     policy: PolicyName = "declared"
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     require: Requirements | None = None
     by_task: bool = False
     """Whether a candidate must have the record's task (candidates of several tasks)."""
@@ -132,7 +132,11 @@ def conditions(decision: Decision) -> tuple[tuple[str, str], ...]:
     """Every ``(rule name, expression)`` in a decision."""
     if isinstance(decision, Rules):
         own = tuple((case.name, case.when) for case in decision.cases if case.when is not None)
-        return own + tuple(pair for case in decision.cases for pair in conditions(case.then)) + conditions(decision.default)
+        return (
+            own
+            + tuple(pair for case in decision.cases for pair in conditions(case.then))
+            + conditions(decision.default)
+        )
     if isinstance(decision, Pick):
         return tuple(pair for candidate in decision.candidates for pair in conditions(candidate.then))
     if isinstance(decision, Split):

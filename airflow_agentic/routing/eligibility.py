@@ -6,18 +6,27 @@ the same (:func:`groups`), so that a million rows cost a few array operations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_agentic.registry.info import ModelInfo
-from airflow_agentic.spec.workflow import Requirements
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from airflow_agentic.registry.info import ModelInfo
+    from airflow_agentic.spec.workflow import Requirements
+
+Ints = npt.NDArray[np.int64]
 
 UNHEALTHY = "unhealthy"
+MAX_CODE = 2**62
+"""Codes of groups are int64."""
+FEW = 32
+"""Up to so many groups, looking for each is faster than sorting."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,41 +60,82 @@ def why_not(info: ModelInfo, asked: Asked, require: Requirements | None) -> str 
     return None if info.healthy else UNHEALTHY
 
 
-def groups(
-    records: pa.Table, rows: npt.NDArray[np.int64], infos: Sequence[ModelInfo], *, by_task: bool
-) -> tuple[npt.NDArray[np.int64], list[Asked]]:
+def groups(records: pa.Table, rows: Ints, infos: Sequence[ModelInfo], *, by_task: bool) -> tuple[Ints, list[Asked]]:
     """Group ``rows`` so that all rows of a group have the same eligible candidates.
 
     :returns: the group of each of ``rows``, and one representative request a group. Numbers are grouped by the
         candidates' own figures: 0.3 and 0.4 are alike if no candidate costs between them.
     """
+    columns = [_figures(records, rows, name, values) for name, values in figures(infos).items()]
+    columns += [_words(records, rows, name) for name in (("language", "task") if by_task else ("language",))]
     code = np.zeros(len(rows), dtype=np.int64)
-    figures = {
+    count = 1
+    for bucket, size in (column for column in columns if column is not None):
+        if count * size > MAX_CODE:
+            code = np.unique(code, return_inverse=True)[1].astype(np.int64)
+            count = len(rows)
+        code = code * size + bucket
+        count *= size
+    first, inverse = _distinct(code, count)
+    return inverse, [_asked(records, int(rows[index]), by_task) for index in first]
+
+
+def parts(codes: Ints, count: int) -> Iterator[tuple[Ints, int]]:
+    """The places of each of the codes 0 to ``count`` - 1, ascending, with the code."""
+    if count <= FEW:
+        yield from ((np.flatnonzero(codes == code), code) for code in range(count))
+        return
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(count + 1))
+    for code in range(count):
+        yield order[starts[code] : starts[code + 1]], code
+
+
+def figures(infos: Sequence[ModelInfo]) -> dict[str, list[float | None]]:
+    """What the limits are compared with."""
+    return {
         "max_cost": [info.cost for info in infos],
         "max_latency_ms": [info.latency_ms for info in infos],
         "min_quality": [info.quality for info in infos],
     }
-    for name, values in figures.items():
-        column = _taken(records, name, rows)
-        if column is None:
-            continue
-        known = np.unique([value for value in values if value is not None])
-        asked = column.to_numpy(zero_copy_only=False)
-        side = "left" if name == "min_quality" else "right"
-        bucket = np.searchsorted(known, asked, side=side).astype(np.int64)  # type: ignore[call-overload]  # side is one of its two literals
-        bucket[np.asarray(pc.is_null(column))] = len(known) + 1
-        code = code * (len(known) + 2) + bucket
-    for name in ("language", "task") if by_task else ("language",):
-        column = _taken(records, name, rows)
-        if column is None:
-            continue
-        encoded = pc.dictionary_encode(column, null_encoding="encode")
-        code = code * max(len(encoded.dictionary), 1) + encoded.indices.to_numpy(zero_copy_only=False)
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    return inverse.astype(np.int64), [_asked(records, int(rows[index]), by_task) for index in first]
 
 
-def _taken(records: pa.Table, name: str, rows: npt.NDArray[np.int64]) -> pa.Array | None:
+def _figures(records: pa.Table, rows: Ints, name: str, values: Sequence[float | None]) -> tuple[Ints, int] | None:
+    """A limit as its place among the candidates' figures; null and NaN have places of their own."""
+    column = _taken(records, name, rows)
+    if column is None:
+        return None
+    known = np.unique(np.array([value for value in values if value is not None], dtype=np.float64))
+    asked = column.to_numpy(zero_copy_only=False)
+    bucket = np.searchsorted(known, asked, side="left" if name == "min_quality" else "right").astype(np.int64)
+    bucket[np.isnan(asked)] = len(known) + 1
+    if column.null_count:
+        bucket[np.asarray(column.is_null())] = len(known) + 2
+    return bucket, len(known) + 3
+
+
+def _words(records: pa.Table, rows: Ints, name: str) -> tuple[Ints, int] | None:
+    column = _taken(records, name, rows)
+    if column is None:
+        return None
+    encoded = pc.dictionary_encode(column, null_encoding="encode")
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), max(len(encoded.dictionary), 1)
+
+
+def _distinct(code: Ints, count: int) -> tuple[Ints, Ints]:
+    """Where each distinct code stands first, and the number of each row's code among them."""
+    if count > 4 * len(code) + FEW:
+        _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+        return first, inverse.astype(np.int64)
+    place = np.full(count, -1, dtype=np.int64)
+    place[code[::-1]] = np.arange(len(code) - 1, -1, -1)
+    present = np.flatnonzero(place >= 0)
+    number = np.zeros(count, dtype=np.int64)
+    number[present] = np.arange(len(present))
+    return place[present], number[code]
+
+
+def _taken(records: pa.Table, name: str, rows: Ints) -> pa.Array | None:
     """The values of ``rows``, or ``None`` where nobody asks."""
     column = records.column(name)
     if column.null_count == len(column):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from airflow_agentic.registry.info import ModelInfo
-from airflow_agentic.spec.workflow import PolicyName
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_agentic.registry.info import ModelInfo
+    from airflow_agentic.spec.workflow import PolicyName
 
 BALANCED = {"cost": 1.0, "latency": 1.0, "quality": 1.0}
 

@@ -5,21 +5,25 @@ Needs nothing of a plan: the same for a loaded model, a child process and a serv
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelError, RecordError
 from airflow_agentic.runtime.base import Predictor
-from airflow_agentic.runtime.results import results, with_errors
+from airflow_agentic.runtime.results import fitting, results, with_errors
 from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import NAME, PREDICTION, RESULT, SCORES, error
 
 ROW: Final = "row"
+
+Rows = npt.NDArray[np.intp]
 
 
 def predict_records(
@@ -46,20 +50,24 @@ def predict_records(
     """
     rows = records.column(ROW) if ROW in records.column_names else pa.array(np.arange(records.num_rows, dtype=np.int32))
     inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
-    tables, latencies = [RESULT.empty_table()], np.empty(records.num_rows)
+    tables, latencies = [], np.empty(records.num_rows)
     for start, stop in _cuts(inputs, card):
         began = clock()
         tables.append(_answer(predictor, inputs.slice(start, stop - start)))
         latencies[start:stop] = (clock() - began) * 1000.0 / (stop - start)
         if on_batch is not None:
             on_batch(stop - start)
-    answers = checked(pa.concat_tables(tables), card, top_k=top_k)
+    found = pa.concat_tables(tables) if tables else RESULT.empty_table()
+    answers = checked(found, card, top_k=top_k)
     return _predictions(card, rows, records.column("record_id"), answers, latencies)
 
 
 def _cuts(records: pa.Table, card: ModelCard) -> Iterator[tuple[int, int]]:
     """Where the batches start and stop; a record larger than ``batch.bytes`` goes alone."""
     count = records.num_rows
+    if count == 1:
+        yield 0, 1
+        return
     sizes = _sizes(records)
     ends = np.cumsum(sizes)
     start = 0
@@ -71,7 +79,7 @@ def _cuts(records: pa.Table, card: ModelCard) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _sizes(records: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _sizes(records: pa.Table) -> npt.NDArray[np.int64]:
     _, text, data, _ = records.column("input").combine_chunks().flatten()
     total = pc.add(pc.fill_null(pc.binary_length(text), 0), pc.fill_null(pc.binary_length(data), 0))
     return np.asarray(total, dtype=np.int64)
@@ -79,7 +87,7 @@ def _sizes(records: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 def _answer(predictor: Predictor, batch: pa.Table) -> pa.Table:
     try:
-        return _fitting(predictor.predict(batch), batch.num_rows)
+        return fitting(predictor.predict(batch), batch.num_rows)
     except (ModelError, HandlerNotAllowedError, MemoryError):
         raise
     except Exception as problem:  # noqa: BLE001  # a model is foreign code: whatever it raises is its record's error
@@ -94,44 +102,14 @@ def _described(problem: Exception) -> dict[str, Any]:
     return error("model_error", f"{type(problem).__name__}: {problem}")
 
 
-def _fitting(found: Any, rows: int) -> pa.Table:
-    """``found`` as ``tables.RESULT``, its columns cast.
-
-    :raises RecordError: ``bad_output``, it is no table of ``rows`` rows with columns of these types.
-    """
-    if not isinstance(found, pa.Table):
-        raise RecordError("bad_output", f"the model gave {type(found).__name__}, not an Arrow table")
-    if found.num_rows != rows:
-        raise RecordError("bad_output", f"the model gave {found.num_rows} rows for {rows} records")
-    if found.schema.equals(RESULT):
-        return found
-    unknown = [name for name in found.column_names if name not in RESULT.names]
-    if unknown or len(set(found.column_names)) < found.num_columns:
-        raise RecordError(
-            "bad_output",
-            f"the model gave the columns {', '.join(found.column_names)}; known are {', '.join(RESULT.names)}",
-        )
-    try:
-        columns = [
-            found.column(field.name).cast(field.type)
-            if field.name in found.column_names
-            else pa.nulls(rows, field.type)
-            for field in RESULT
-        ]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as problem:
-        raise RecordError("bad_output", f"the model gave a column of another type: {problem}") from problem
-    return pa.Table.from_arrays(columns, schema=RESULT)
-
-
 def checked(answers: pa.Table, card: ModelCard, *, top_k: int | None = None) -> pa.Table:
     """``answers`` with an error row for each that breaks the contract of ``tables.RESULT`` or of the card's output."""
     table = answers.combine_chunks()
-    failed = np.asarray(table.column("error").is_valid())
+    failed = _chunk(table, "error").is_valid().to_numpy(zero_copy_only=False)
     errors: dict[int, RecordError] = {}
     for code, message, rows in _violations(table, card):
-        for row in rows:
-            if not failed[row]:
-                errors.setdefault(int(row), RecordError(code, message))
+        for row in rows[~failed[rows]]:
+            errors.setdefault(int(row), RecordError(code, message))
     if errors:
         kept = np.array([row not in errors for row in range(table.num_rows)])
         table = with_errors(table.filter(pa.array(kept)), errors, table.num_rows).combine_chunks()
@@ -140,25 +118,23 @@ def checked(answers: pa.Table, card: ModelCard, *, top_k: int | None = None) -> 
     return _sorted(table, top_k or card.output.top_k)
 
 
-def _violations(table: pa.Table, card: ModelCard) -> Iterator[tuple[str, str, Any]]:
+def _violations(table: pa.Table, card: ModelCard) -> Iterator[tuple[str, str, Rows]]:
     """Code, message and rows of each thing that is wrong."""
-    output = card.output
     for name in ("score", "value"):
-        rows = _rows(pc.invert(pc.is_finite(table.column(name))))
-        yield "bad_output", f"the model gave a {name} that is not finite (NaN or infinity)", rows
+        found = _not_finite(_chunk(table, name))
+        yield "bad_output", f"the model gave a {name} that is not finite (NaN or infinity)", found
     scores = _chunk(table, "scores")
-    pairs, parents = scores.flatten(), np.asarray(pc.list_parent_indices(scores))
-    labels, numbers = pairs.flatten()
-    yield "bad_output", "the model gave scores that are not finite", parents[_rows(pc.invert(pc.is_finite(numbers)))]
+    labels, numbers = scores.flatten().flatten()
+    yield "bad_output", "the model gave scores that are not finite", _parents(scores, _not_finite(numbers))
     needed, column = _needed(card)
-    missing = _rows(table.column(column).is_null())
-    yield "bad_output", f"the model gave no {needed}", missing
-    if isinstance(output.classes, list):
-        space = pa.array(sorted({output.label_map.get(label, label) for label in output.classes}), pa.string())
-        message = f"the model gave a label that is not in the card's label space ({output.label_space})"
-        outside = _rows(pc.invert(pc.is_in(table.column("label"), space)))
-        yield "unknown_label", message, np.setdiff1d(outside, missing)
-        yield "unknown_label", message, parents[_rows(pc.invert(pc.is_in(labels, space)))]
+    if _chunk(table, column).null_count:
+        yield "bad_output", f"the model gave no {needed}", _true(_chunk(table, column).is_null())
+    if isinstance(card.output.classes, list):
+        mapped = card.output.label_map
+        space = pa.array({mapped.get(label, label) for label in card.output.classes}, pa.string())
+        message = f"the model gave a label that is not in the card's label space ({card.output.label_space})"
+        yield "unknown_label", message, _true(pc.invert(pc.is_in(_chunk(table, "label"), space)))
+        yield "unknown_label", message, _parents(scores, _true(pc.invert(pc.is_in(labels, space))))
 
 
 def _needed(card: ModelCard) -> tuple[str, str]:
@@ -170,37 +146,55 @@ def _needed(card: ModelCard) -> tuple[str, str]:
     return ("embedding" if card.output.embedding is not None else "fields"), "output"
 
 
-def _chunk(table: pa.Table, name: str) -> Any:
+def _chunk(table: pa.Table, name: str) -> pa.Array:
+    """A column of a table whose chunks were combined; plain calls on one array are the cheapest Arrow has."""
     column = table.column(name)
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _rows(mask: Any) -> Any:
-    return np.flatnonzero(np.asarray(pc.fill_null(mask, False)))
+def _not_finite(numbers: pa.Array) -> Rows:
+    if numbers.null_count == len(numbers):
+        return np.empty(0, np.intp)
+    bad = ~np.isfinite(numbers.to_numpy(zero_copy_only=False))  # nulls are NaN there
+    if numbers.null_count:
+        bad &= numbers.is_valid().to_numpy(zero_copy_only=False)
+    return np.flatnonzero(bad)
+
+
+def _true(mask: pa.Array) -> Rows:
+    return np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+
+
+def _parents(lists: pa.Array, places: Rows) -> Rows:
+    """The rows whose lists hold the flattened ``places``."""
+    return np.asarray(pc.list_parent_indices(lists))[places] if len(places) else places
 
 
 def _only_errors(table: pa.Table) -> pa.Table:
     """A row with an error has no answer, whatever the model gave beside it."""
     failed = table.column("error").is_valid()
-    clean = table.drop_columns(["error"]).take(
-        pc.if_else(failed, pa.scalar(None, pa.int64()), pa.array(np.arange(table.num_rows)))
-    )
+    rows = pc.if_else(failed, pa.scalar(None, pa.int64()), pa.array(np.arange(table.num_rows)))
+    clean = table.drop_columns(["error"]).take(rows)
     return clean.append_column(RESULT.field("error"), table.column("error")).combine_chunks()
 
 
 def _sorted(table: pa.Table, top_k: int) -> pa.Table:
     """Each answer's scores in descending order, at most ``top_k``."""
     scores = _chunk(table, "scores")
-    numbers = scores.flatten().field("p").to_numpy(zero_copy_only=False)
-    parents = np.asarray(pc.list_parent_indices(scores))
-    rising = (numbers[1:] > numbers[:-1]) & (parents[1:] == parents[:-1])
+    if scores.null_count == len(scores):
+        return table
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(scores), 0))
+    numbers = scores.flatten().flatten()[1].to_numpy(zero_copy_only=False)
+    rising = numbers[1:] > numbers[:-1]
+    first = np.cumsum(lengths)[:-1]
+    rising[first[(first > 0) & (first < len(numbers))] - 1] = False  # from one list to the next
     if rising.any():
         rows = [None if row is None else sorted(row, key=lambda pair: -pair["p"]) for row in scores.to_pylist()]
         scores = pa.array(rows, SCORES)
-    elif (pc.max(pc.list_value_length(scores)).as_py() or 0) <= top_k:
+    elif lengths.max() <= top_k:
         return table
-    cut = pc.list_slice(scores, 0, top_k)
-    return table.set_column(RESULT.get_field_index("scores"), RESULT.field("scores"), cut.cast(SCORES))
+    cut = pc.list_slice(scores, 0, top_k).cast(SCORES)
+    return table.set_column(RESULT.get_field_index("scores"), RESULT.field("scores"), cut)
 
 
 def _predictions(card: ModelCard, rows: Any, record_ids: Any, answers: pa.Table, latencies: Any) -> pa.Table:
@@ -222,7 +216,9 @@ def _predictions(card: ModelCard, rows: Any, record_ids: Any, answers: pa.Table,
     return pa.Table.from_arrays([columns[name] for name in PREDICTION.names], schema=PREDICTION)
 
 
-def _name(value: str | None, count: int) -> Any:
+@functools.lru_cache(maxsize=64)
+def _name(value: str | None, count: int) -> pa.Array:
+    """A column of one repeated name; arrays are immutable, so that equal ones may be shared."""
     if value is None:
         return pa.nulls(count, NAME)
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, dtype=np.int32)), pa.array([value], pa.string()))

@@ -24,7 +24,7 @@ class TokenEncoder:
     """
 
     def __init__(self, card: ModelCard, resolve: Callable[[str], Path], folder: Path | None) -> None:
-        spec = card.runtime.text or TextEncoding()
+        spec = card.runtime.text or TextEncoding.model_validate({})
         self._names = spec.inputs
         if spec.tokenizer:
             self._tokenizer = _from_file(resolve(spec.tokenizer))

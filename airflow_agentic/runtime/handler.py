@@ -7,8 +7,9 @@
 *A class*, made with ``runtime.args``, with an optional ``load()`` and ``close()`` and one of
 
 * ``predict_one(input)``: as a function;
-* ``predict(batch: pa.Table)``: the records, feature columns included; returns ``tables.RESULT``, or a list with one
-  item a record, each as a function's return value or the exception that is this record's error.
+* ``predict(batch: pa.Table)``: the records, feature columns included; returns ``tables.RESULT`` with the label space's
+  own labels, or a list with one item a record, each as a function's return value or the exception that is this
+  record's error.
 
 The *input* of a record is a ``str`` (text), ``bytes``, a ``dict`` (struct), nested lists (tensor), or the URI as a
 ``str`` where the record gives one.
@@ -42,7 +43,7 @@ from airflow_agentic.exceptions import ModelError, ModelLoadError, RecordError
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.imports import import_allowed
-from airflow_agentic.runtime.results import Ranking, results, with_errors
+from airflow_agentic.runtime.results import Ranking, fitting, results, with_errors
 from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import SCORES, error
 
@@ -89,7 +90,8 @@ class HandlerPredictor:
         self._one = getattr(self._handler, "predict_one", None)
         if self._batched is None and self._one is None:
             raise ModelLoadError(
-                f"model {self._card.name!r}: the class {path!r} has neither predict(batch) nor predict_one(input); add one"
+                f"model {self._card.name!r}: the class {path!r} has neither predict(batch) nor predict_one(input); "
+                "add one"
             )
         getattr(self._handler, "load", lambda: None)()
 
@@ -114,11 +116,11 @@ class HandlerPredictor:
             return results(0)
         found = self._batched(batch)
         if isinstance(found, pa.Table):
-            return found
+            return fitting(found, batch.num_rows)
         if not isinstance(found, list) or len(found) != batch.num_rows:
             shown = f"{len(found)} items" if isinstance(found, list) else type(found).__name__
             raise RecordError(
-                "bad_output", f"the handler gave {shown} for {batch.num_rows} records; give a list with one each"
+                "bad_output", f"the handler gave {shown} for {batch.num_rows} records; a list needs one each"
             )
         return self._answers.table(found)
 

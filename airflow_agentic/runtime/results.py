@@ -26,6 +26,35 @@ def results(rows: int, **columns: Any) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=RESULT)
 
 
+def fitting(found: Any, rows: int) -> pa.Table:
+    """``found`` as ``tables.RESULT``, its columns cast.
+
+    :raises RecordError: ``bad_output``, it is no table of ``rows`` rows with columns of these types.
+    """
+    if not isinstance(found, pa.Table):
+        raise RecordError("bad_output", f"the model gave {type(found).__name__}, not an Arrow table")
+    if found.num_rows != rows:
+        raise RecordError("bad_output", f"the model gave {found.num_rows} rows for {rows} records")
+    if found.schema.equals(RESULT):
+        return found
+    unknown = [name for name in found.column_names if name not in RESULT.names]
+    if unknown or len(set(found.column_names)) < found.num_columns:
+        raise RecordError(
+            "bad_output",
+            f"the model gave the columns {', '.join(found.column_names)}; known are {', '.join(RESULT.names)}",
+        )
+    try:
+        columns = [
+            found.column(field.name).cast(field.type)
+            if field.name in found.column_names
+            else pa.nulls(rows, field.type)
+            for field in RESULT
+        ]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as problem:
+        raise RecordError("bad_output", f"the model gave a column of another type: {problem}") from problem
+    return pa.Table.from_arrays(columns, schema=RESULT)
+
+
 def with_errors(answers: pa.Table, errors: Errors, rows: int) -> pa.Table:
     """The answers of the rows without an error, put back among ``rows`` rows.
 
@@ -84,11 +113,12 @@ class Ranking:
 
 def best(scores: npt.NDArray[np.float64], keep: int) -> npt.NDArray[np.intp]:
     """The columns of the ``keep`` highest scores of each row, highest first; of equal ones the first column."""
-    top = scores.argmax(axis=1)
+    top: npt.NDArray[np.intp] = scores.argmax(axis=1)
     if keep == 1:
         return top[:, None]
     if keep == scores.shape[1]:
-        return np.argsort(-scores, axis=1, kind="stable")
+        ranked: npt.NDArray[np.intp] = np.argsort(-scores, axis=1, kind="stable")
+        return ranked
     chosen = np.sort(np.argpartition(-scores, keep - 1, axis=1)[:, :keep], axis=1)
     ranks = np.argsort(-np.take_along_axis(scores, chosen, axis=1), axis=1, kind="stable")
     order: npt.NDArray[np.intp] = np.take_along_axis(chosen, ranks, axis=1)

@@ -5,17 +5,18 @@ For the common tasks a card is all there is; no code is needed. Relative URIs st
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
+from airflow_agentic.spec.explain import HANDLER_PATTERN, SHA256_PATTERN, VERSION_PATTERN, Misfit
 
 InputType = Literal["image", "text", "tabular", "bytes", "json", "tensor"]
 Framework = Literal["torch", "tensorflow", "onnx", "litert", "transformers", "python"]
 ScoreKind = Literal["probability", "calibrated_probability", "margin", "other"]
 Runner = Literal["local", "kubernetes", "service", "queue", "spark"]
-HandlerPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+HandlerPath = Annotated[str, Field(pattern=HANDLER_PATTERN)]
 """``package.module:Name``. Imported only to load the model, and only if ``allowed_handlers`` has it."""
 
 Numbers = Annotated[
@@ -31,8 +32,8 @@ class ImageEncoding(Strict):
 
     resize: int = Field(gt=0, le=8192)
     """The shorter side becomes this many pixels."""
-    crop: int | None = Field(None, gt=0, le=8192)
-    """Then this many pixels square are cut from the centre; without it the image is squeezed to a square of ``resize``."""
+    crop: int | None = Field(default=None, gt=0, le=8192)
+    """Then this many pixels square are cut from the centre; without it the image is squeezed to a square."""
     mean: Numbers = (0.0,)
     """One number, or one a channel."""
     scale: Numbers = (255.0,)
@@ -50,9 +51,11 @@ class TextEncoding(Strict):
 
     tokenizer: str | None = None
     """URI of a ``tokenizer.json``; without it the model is given the strings."""
-    max_length: int = Field(256, gt=0, le=32768)
+    max_length: int = Field(default=256, gt=0, le=32768)
     """Longer texts are cut to this many tokens."""
-    inputs: dict[Literal["ids", "mask", "types"], str] = {"ids": "input_ids", "mask": "attention_mask"}
+    inputs: dict[Literal["ids", "mask", "types"], str] = Field(
+        default={"ids": "input_ids", "mask": "attention_mask"}
+    )
     """The model's input names for token ids, attention mask and token types (all int64, ``[batch, tokens]``)."""
 
 
@@ -63,9 +66,9 @@ class TabularEncoding(Strict):
     """The struct's fields, in the model's order."""
     mean: list[float] | None = None
     scale: list[float] | None = None
-    fill: dict[str, float] = {}
+    fill: dict[str, float] = Field(default_factory=dict)
     """What a missing value becomes; a column without one makes a record with a missing value an error row."""
-    categories: dict[str, list[str]] = {}
+    categories: dict[str, list[str]] = Field(default_factory=dict)
     """Columns of text: the value's index in this list is the number."""
 
     @model_validator(mode="after")
@@ -73,7 +76,11 @@ class TabularEncoding(Strict):
         for name in ("mean", "scale"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.columns):
-                raise ValueError(f"{name} has {len(values)} numbers for {len(self.columns)} columns")
+                raise Misfit(f"{len(values)} numbers for {len(self.columns)} columns\ngive one a column", at=(name,))
+        for name in ("fill", "categories"):
+            unknown = sorted(getattr(self, name).keys() - set(self.columns))
+            if unknown:
+                raise Misfit(f"{unknown[0]!r} is no column\none of: {', '.join(self.columns)}", at=(name, unknown[0]))
         return self
 
 
@@ -82,15 +89,16 @@ class Runtime(Strict):
 
     framework: Framework
     artifact: str | None = None
-    """``file`` path, ``s3://``, ``gs://``… or ``package://distribution/path/in/it``. For torch ``.pt2`` is ``torch.export``, ``.pth``
-    with ``class`` a state dict, else TorchScript; for tensorflow a folder is a SavedModel, ``.keras`` a Keras file."""
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """``file`` path, ``s3://``, ``gs://``… or ``package://distribution/path/in/it``. For torch ``.pt2`` is
+    ``torch.export``, ``.pth`` with ``class`` a state dict, else TorchScript; for tensorflow a folder is a SavedModel,
+    ``.keras`` a Keras file."""
+    sha256: str | None = Field(default=None, pattern=SHA256_PATTERN)
     """Checked before loading. For a folder it is the digest of its tree, as ``models show`` prints it."""
-    class_: HandlerPath | None = Field(None, alias="class")
+    class_: HandlerPath | None = Field(default=None, alias="class")
     """torch state dicts: the module's class (or a function that returns one)."""
     handler: HandlerPath | None = None
     """``framework: python``: a class with ``predict``, or a function of one record's input."""
-    args: dict[str, Any] = {}
+    args: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of ``class`` or ``handler``."""
     image: ImageEncoding | None = None
     text: TextEncoding | None = None
@@ -105,7 +113,7 @@ class Runtime(Strict):
     """For token-level embeddings ``[batch, tokens, dim]``: how they become one vector a text."""
     normalize: bool = False
     """Embeddings are scaled to length 1."""
-    threads: int = Field(1, ge=1, le=256)
+    threads: int = Field(default=1, ge=1, le=256)
     """CPU threads the framework may use."""
     trust: Literal["none", "pickle"] = "none"
     """``pickle`` lets the artifact run code while it is loaded. A warning is logged."""
@@ -113,13 +121,13 @@ class Runtime(Strict):
     @model_validator(mode="after")
     def _complete(self) -> Runtime:
         if self.framework == "python" and self.handler is None:
-            raise ValueError("framework python needs a handler\nwrite handler: package.module:Class")
+            raise Misfit("framework python needs a handler\nwrite handler: package.module:Class")
         if self.framework != "python" and self.handler is not None:
-            raise ValueError(f"handler belongs to framework python, not {self.framework}")
+            raise Misfit(f"handler belongs to framework python, not {self.framework}\nremove one of them", at=("handler",))
         if self.framework != "python" and self.artifact is None:
-            raise ValueError(f"framework {self.framework} needs an artifact\nwrite artifact: PATH or URI")
+            raise Misfit(f"framework {self.framework} needs an artifact\nwrite artifact: PATH or URI")
         if self.class_ is not None and self.framework != "torch":
-            raise ValueError(f"class belongs to framework torch, not {self.framework}")
+            raise Misfit(f"class belongs to framework torch, not {self.framework}\nremove one of them", at=("class",))
         return self
 
 
@@ -130,24 +138,43 @@ class Output(Strict):
     """The label space: its name, or its labels in the order of the model's outputs."""
     labels: str | None = None
     """URI of a text file with one label a line, in the order of the model's outputs; for a named label space."""
-    label_map: dict[str, str] = {}
+    label_map: dict[str, str] = Field(default_factory=dict)
     """The model's labels → the label space's labels."""
     score_kind: ScoreKind = "probability"
-    top_k: int = Field(5, ge=1, le=100_000)
+    top_k: int = Field(default=5, ge=1, le=100_000)
     """How many classes of each answer are kept."""
-    embedding: int | None = Field(None, gt=0)
+    embedding: int | None = Field(default=None, gt=0)
     """Length of the vector; it is stored in ``output`` as a JSON list."""
     value: str | None = None
     """A regression: the unit or meaning of its number."""
-    fields: dict[str, Literal["string", "number", "integer", "boolean", "array", "object"]] | None = None
+    fields: dict[str, Literal["string", "number", "integer", "boolean", "array", "object"]] | None = Field(
+        default=None, min_length=1
+    )
     """A JSON object with these fields."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Output:
         kinds = [name for name in ("classes", "embedding", "value", "fields") if getattr(self, name) is not None]
         if len(kinds) != 1:
-            raise ValueError(f"needs exactly one of classes, embedding, value, fields; found {kinds or 'none'}")
+            raise Misfit(f"needs exactly one of classes, embedding, value, fields; found {' and '.join(kinds) or 'none'}")
+        if isinstance(self.classes, list):
+            self._check_labels(self.classes)
+        elif self.labels is not None and self.classes is None:
+            raise Misfit("labels belong to classes\nwrite classes: NAME_OF_THE_LABEL_SPACE", at=("labels",))
         return self
+
+    def _check_labels(self, classes: list[str]) -> None:
+        if not classes:
+            raise Misfit("needs at least one label", at=("classes",))
+        twice = sorted({label for label in classes if classes.count(label) > 1})
+        if twice:
+            raise Misfit(f"the label {twice[0]!r} stands twice\nkeep one of them", at=("classes",))
+        if self.labels is not None:
+            raise Misfit("the labels are listed in classes already\nremove one of them", at=("labels",))
+        unknown = sorted(self.label_map.keys() - set(classes))
+        if unknown:
+            shown = f"one of: {', '.join(classes)}"
+            raise Misfit(f"{unknown[0]!r} is no label of this model\n{shown}", at=("label_map", unknown[0]))
 
     @property
     def label_space(self) -> str | None:
@@ -160,13 +187,13 @@ class Output(Strict):
 class Profile(Strict):
     """What using the model means: declared here, or measured by ``airflow-agentic models profile``."""
 
-    cost_per_1k: float = Field(0.0, ge=0)
+    cost_per_1k: float = Field(default=0.0, ge=0)
     """Cost of 1,000 records, in a unit of your own (the same for all cards)."""
-    latency_ms: float | None = Field(None, ge=0)
+    latency_ms: float | None = Field(default=None, ge=0)
     """Median of one record."""
-    quality: float | None = Field(None, ge=0, le=1)
+    quality: float | None = Field(default=None, ge=0, le=1)
     """Share of right answers on the data that ``measured_on`` names."""
-    throughput_per_s: float | None = Field(None, ge=0)
+    throughput_per_s: float | None = Field(default=None, ge=0)
     memory: Bytes | None = None
     """Peak resident memory of the model process."""
     measured_on: str | None = None
@@ -177,16 +204,19 @@ class Resources(Strict):
 
     cpu: str | None = None
     memory: Bytes | None = None
-    gpu: int = Field(0, ge=0)
+    gpu: int = Field(default=0, ge=0)
 
 
 class Batch(Strict):
     """How many records the model is given at once."""
 
-    rows: int = Field(16, ge=1, le=65536)
+    rows: int = Field(default=16, ge=1, le=65536)
     bytes: Bytes = 64 * 2**20
     timeout: Seconds = 300.0
     """A batch that takes longer kills the model process."""
+
+
+_ENCODING_EXAMPLES = {"image": "image: {resize: 256, crop: 224}", "tabular": "tabular: {columns: [NAME, OTHER]}"}
 
 
 class ModelCard(Spec):
@@ -194,13 +224,13 @@ class ModelCard(Spec):
 
     kind: Literal["Model"]
     name: Name
-    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
+    version: str = Field(pattern=VERSION_PATTERN)
     description: str = ""
     task: Name
     """``image-classification``, ``text-classification``…: Hugging Face's task names where one exists."""
     input: InputType
     output: Output
-    capabilities: dict[str, str | float | bool | list[str]] = {}
+    capabilities: dict[str, str | float | bool | list[str]] = Field(default_factory=dict)
     """Free keys that routes filter by; ``languages`` is compared with the record's language."""
     runtime: Runtime
     profile: Profile = Profile()
@@ -210,7 +240,7 @@ class ModelCard(Spec):
     """Container image, for runners that use one."""
     isolation: Literal["process", "inline"] = "process"
     """``inline`` runs in the caller's process: for light trusted code."""
-    runners: list[Runner] = ["local", "kubernetes", "service", "queue", "spark"]
+    runners: list[Runner] = Field(default=["local", "kubernetes", "service", "queue", "spark"])
     """Where it may run."""
     deterministic: bool = True
     """The same input gives the same answer."""
@@ -220,12 +250,14 @@ class ModelCard(Spec):
         runtime = self.runtime
         for name in ("image", "text", "tabular"):
             if getattr(runtime, name) is not None and self.input != name:
-                raise ValueError(f"runtime.{name} does not fit input {self.input!r}\nremove it, or set input: {name}")
+                message = f"does not fit input {self.input!r}\nremove it, or set input: {name}"
+                raise Misfit(message, at=("runtime", name))
         needs = {"image": runtime.image, "tabular": runtime.tabular}
         if runtime.framework != "python" and needs.get(self.input, True) is None:
-            raise ValueError(f"input {self.input!r} needs runtime.{self.input}: how it becomes a tensor")
+            message = f"input {self.input!r} needs runtime.{self.input}: how it becomes a tensor"
+            raise Misfit(f"{message}\nwrite {_ENCODING_EXAMPLES[self.input]}", at=("runtime",))
         if self.isolation == "inline" and self.resources.gpu:
-            raise ValueError("an inline model cannot have a GPU\nset isolation: process")
+            raise Misfit("an inline model cannot have a GPU\nset isolation: process", at=("resources", "gpu"))
         return self
 
     @property

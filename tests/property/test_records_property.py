@@ -1,4 +1,4 @@
-"""Whatever stands in the rows of an input: one record a row, in order, with an input or an error, never an exception."""
+"""Whatever stands in the rows: one record a row, in order, with an input or an error, never an exception."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_chunks_share_one_schema_and_keep_every_id(values: list[Any], chunk_rows
 def test_any_bytes_as_json_lines_and_as_text(lines: list[bytes]) -> None:
     content = b"\n".join([b'{"text": "first"}', *lines])
     for kind in ("jsonl", "text"):
-        source = Input(uri="-", format=kind)  # type: ignore[arg-type]  # both are formats
+        source = Input(uri="-", format=kind)
         check(pa.concat_tables(read_records(source, stdin=io.BytesIO(content))), len(lines) + 1)
 
 

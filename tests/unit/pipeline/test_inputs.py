@@ -214,8 +214,7 @@ def test_a_folder_has_one_record_a_file(tmp_path: Path) -> None:
     table = read(tmp_path, "in")
     assert inputs(table) == ["line 1\nline 2\n", f"{folder}/b.jpg", None, f"{folder}/sub/c.png"]
     assert table.column("input").to_pylist()[1]["kind"] == "uri"
-    assert messages(table)[2] is not None
-    assert messages(table)[2].startswith("in/bad.txt:1: the file cannot be read as UTF-8 text (")
+    assert str(messages(table)[2]).startswith("in/bad.txt:1: the file cannot be read as UTF-8 text (")
 
 
 def test_ids_of_files_do_not_depend_on_where_the_folder_is(tmp_path: Path) -> None:

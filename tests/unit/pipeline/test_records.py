@@ -21,7 +21,7 @@ from airflow_agentic.pipeline.uris import AllowedUris
 
 def one(value: object, **options: Any) -> dict[str, Any]:
     """The record that one row becomes."""
-    (record,) = inline_records([value], **options).to_pylist()
+    record: dict[str, Any] = inline_records([value], **options).to_pylist()[0]
     return record
 
 

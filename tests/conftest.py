@@ -1,0 +1,27 @@
+"""Puts this folder on ``sys.path``, so that every test can import ``builders`` and ``services``; sets Hypothesis up.
+
+Hypothesis has no deadline, because the machine may be busy, and keeps no files. A test marked ``models`` needs the
+built example models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hypothesis import settings
+from services import require
+
+if TYPE_CHECKING:
+    import pytest
+
+BUILT: Final = Path(__file__).resolve().parents[1] / "dags" / "built"
+
+settings.register_profile("project", deadline=None, database=None)
+settings.load_profile("project")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture of a test marked ``models``."""
+    if item.get_closest_marker("models") is not None:
+        require((BUILT / "quality.json").is_file(), "needs the example models: make models")
