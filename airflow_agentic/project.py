@@ -39,6 +39,7 @@ Locked = Mapping[str, Mapping[str, list[str]]]
 
 def project_root(path: Path) -> Path:
     """The project a workflow's file or folder belongs to: the folder above ``workflows``, else its own."""
+    path = path.absolute()  # the relative path of a file in the working folder names no folder
     folder = path if path.is_dir() else path.parent
     return folder.parent if folder.name == "workflows" else folder
 
@@ -57,7 +58,9 @@ class Workflow:
     allowed_handlers: Sequence[str] = ()
 
     @classmethod
-    def load(cls, path: str | Path, *, registry: Registry | None = None, allowed_handlers: Sequence[str] = ()) -> Workflow:
+    def load(
+        cls, path: str | Path, *, registry: Registry | None = None, allowed_handlers: Sequence[str] = ()
+    ) -> Workflow:
         """The workflow in the file ``path``.
 
         :raises SpecError: with every problem of the file.
@@ -94,14 +97,15 @@ class Workflow:
     def run(self, inputs: Sequence[object], *, task: str | None = None, deadline: float | None = None) -> pa.Table:
         """Answer ``inputs`` in this process, without Airflow.
 
-        :param inputs: texts, bytes, paths of files (also as text, where such a file exists), structs, or whole records (mappings with ``record_id``, ``task``…).
+        :param inputs: texts, bytes, paths of files (also as text, where such a file exists), structs, or whole records
+            (mappings with ``record_id``, ``task``…).
         :param task: of records that state none.
         :param deadline: seconds; the workflow's where absent.
         :returns: ``tables.ANSWER``, one row per input, in order.
         """
         from airflow_agentic.coordinator import Coordinator
 
-        values = [Path(one) if _names_a_file(one) else one for one in inputs]
+        values = [_file_or_value(one) for one in inputs]
         records = inline_records(values, task=task, features=self.features, allowed_uris=None)
         return Coordinator(self.plan, allowed_handlers=self.allowed_handlers).run(records, deadline=deadline)
 
@@ -158,7 +162,7 @@ class Project:
         as_file = Path(name)
         if as_file.suffix in {".yaml", ".yml"} and as_file.is_file():
             return self.load(as_file)
-        named = {path.stem: path for path in self.files}
+        names: list[str] = []
         for path in sorted(self.files, key=lambda path: path.stem != name):
             try:
                 workflow = self.load(path)
@@ -168,8 +172,9 @@ class Project:
                 continue
             if workflow.name == name:
                 return workflow
-        near = nearest(name, named)
-        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(named) or 'none'}"
+            names.append(workflow.name)
+        near = nearest(name, names)
+        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(names)) or 'none'}"
         raise InputError(f"no workflow is called {name!r} in {shown(self.root / 'workflows')}; {hint}")
 
     def for_task(self, task: str) -> Workflow:
@@ -177,7 +182,8 @@ class Project:
 
         :raises InputError: none does, or several do.
         """
-        able, tasks = [], set()
+        able: list[Workflow] = []
+        tasks: set[str] = set()
         for path in self.files:
             try:
                 workflow = self.load(path)
@@ -196,12 +202,14 @@ class Project:
         raise InputError(f"several workflows do the task {task!r} ({names}); choose one with --workflow")
 
 
-def _names_a_file(value: object) -> bool:
-    """Whether a text is the path of a file that exists."""
+def _file_or_value(value: object) -> object:
+    """A text that is the path of an existing file stands for that file."""
+    if not isinstance(value, str) or "\n" in value:
+        return value
     try:
-        return isinstance(value, str) and "\n" not in value and Path(value).is_file()
+        return Path(value) if Path(value).is_file() else value
     except OSError:  # longer than a path can be
-        return False
+        return value
 
 
 def models_folder(spec: WorkflowSpec, root: Path) -> Path:
@@ -216,12 +224,26 @@ def read_lock(root: Path) -> Locked:
     """
     path = root / LOCK_FILE
     try:
-        locked: Locked = json.loads(path.read_text())["workflows"]
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise SpecError(Problem(message=f"is no lock file: {error}", hint="run `airflow-agentic lock` again", file=shown(path))) from error
-    return locked
+    except (OSError, ValueError) as error:
+        raise _no_lock(path, str(error)) from error
+    workflows = content.get("workflows") if isinstance(content, dict) else None
+    if not isinstance(workflows, dict) or not all(_pins(pins) for pins in workflows.values()):
+        raise _no_lock(path, "expected {workflows: {WORKFLOW: {QUERY: [MODEL]}}}")
+    return workflows
+
+
+def _pins(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in value.values()
+    )
+
+
+def _no_lock(path: Path, why: str) -> SpecError:
+    hint = "run `airflow-agentic lock` again"
+    return SpecError(Problem(message=f"is no lock file: {why}", hint=hint, file=shown(path)))
 
 
 def write_lock(project: Project) -> dict[str, dict[str, list[str]]]:
@@ -237,5 +259,6 @@ def write_lock(project: Project) -> dict[str, dict[str, list[str]]]:
         }
         if found:
             locked[workflow.name] = found
-    (project.root / LOCK_FILE).write_text(json.dumps({"version": 1, "workflows": locked}, indent=2, sort_keys=True) + "\n")
+    content = {"version": 1, "workflows": locked}
+    (project.root / LOCK_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return locked

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator
 
 from airflow_agentic.compat import AirflowSkipException
-from airflow_agentic.execution import Run, Unit, card_of
+from airflow_agentic.execution import Run, Unit, node_card
 from airflow_agentic.hooks.store import settings_list
 from airflow_agentic.operators.node import failing_fast, node_of, open_run
 from airflow_agentic.plan.ir import Infer
@@ -54,12 +54,11 @@ class LocalInferenceOperator(BaseOperator):
             return _summary(run, node, unit, resumed=len(shards) - len(pending))
 
     def _predict(self, run: Run, node: Infer, pending: Sequence[Any]) -> None:
-        card = card_of(run.plan, node.model)
+        card = node_card(run.plan, node)
         predictor = self._predictor = start(card, allowed_handlers=settings_list("allowed_handlers"))
-        top_k = 100_000 if node.all_scores else None
         try:
             for shard in pending:
-                marker = run.infer(node, shard, lambda records: predict_records(predictor, card, records, top_k=top_k))
+                marker = run.infer(node, shard, lambda records: predict_records(predictor, card, records))
                 self.log.info("shard %d: %s", shard.number, marker.counts)
         finally:
             self._predictor = None

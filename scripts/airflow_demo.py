@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def read_answers(uri: str) -> list[dict[str, Any]]:
-    """The rows of every answers file below ``uri``, a ``file`` URI of a folder or of one file.
+    """The rows of every answers file in ``uri``, a ``file`` URI of a folder or of one file; not of its dead letters.
 
     :raises ValueError: it is not on this machine.
     """
@@ -61,7 +61,7 @@ def read_answers(uri: str) -> list[dict[str, Any]]:
         raise ValueError(f"{uri!r} is not a file URI; the demo reads answers from this machine only")
     path = Path(unquote(parts.path))
     rows: list[dict[str, Any]] = []
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.suffix == ".parquet":
             rows += pq.read_table(file).to_pylist()
         elif file.suffix in {".jsonl", ".ndjson"}:

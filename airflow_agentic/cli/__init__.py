@@ -1,6 +1,7 @@
 """The terminal: ``airflow-agentic``.
 
-Calls the core; nothing of the core imports it. A command imports what it needs when it runs, so that ``--help`` is quick.
+Calls the core; nothing of the core imports it. A command imports what it needs when it runs:
+``--help`` is quick.
 """
 
 from __future__ import annotations

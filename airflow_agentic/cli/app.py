@@ -45,7 +45,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Multi-model inference: each record is routed to the right model, the answers are combined.",
-    epilog=f"Without a command, options are those of run: airflow-agentic --task image-classification --input cat.jpg. {exits.HELP}",
+    epilog=(
+        "Without a command, options are those of run: airflow-agentic --task image-classification --input cat.jpg. "
+        + exits.HELP
+    ),
 )
 
 

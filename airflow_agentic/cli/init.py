@@ -67,7 +67,8 @@ def _write_schemas(folder: Path) -> None:
 def _next(folder: Path, example: str) -> list[str]:
     if example == "full":
         return [
-            f"make models                          in a checkout of airflow-agentic: builds the models; copy dags/{_BUILT} to {folder}",
+            "make models                          builds the models, in a checkout of airflow-agentic",
+            f"cp -r dags/{_BUILT} {folder}",
             f"airflow-agentic validate {folder}",
         ]
     return [

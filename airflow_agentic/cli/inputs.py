@@ -27,8 +27,9 @@ MAX_PATH: Final = 1024
 """Longer arguments are text, whatever they hold."""
 
 _SUFFIXES: Final = frozenset(
-    ".jsonl .ndjson .json .csv .parquet .txt .gz .bz2 .xz .jpg .jpeg .png .gif .webp .bmp .tif .tiff .wav .mp3 .flac .ogg "
-    ".mp4 .pdf .npy".split()
+    {".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".txt", ".gz", ".bz2", ".xz", ".npy", ".pdf"}
+    | {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+    | {".wav", ".mp3", ".flac", ".ogg", ".mp4"}
 )
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 _INPUT_HELP = (
     "What to answer, repeatable: a file, a folder or a glob that exists, a URI, - for standard input, else a text. "
-    "JSON lines, JSON, CSV, Parquet and text files hold many records; any other file is one. What has no space and looks "
-    "like a path (a known suffix, or a slash) must exist. Without it, the workflow's own input is answered."
+    "JSON lines, JSON, CSV, Parquet and text files hold many records; any other file is one. What has no space and "
+    "looks like a path (a known suffix, or a slash) must exist. Without it, the workflow's own input is answered."
 )
 
 
@@ -63,7 +62,6 @@ def run(
     seconds = _seconds(deadline)
     from airflow_agentic.cli.choose import choose
     from airflow_agentic.cli.inputs import Source
-    from airflow_agentic.cli.render import Summary
 
     chosen = choose(project, workflow=workflow, task=task, allowed_handlers=listed(allow_handler))
     rows = chosen.plan.options.shard_rows
@@ -151,9 +149,7 @@ async def _answer(
 
 
 def _print_summary(summary: Summary, seconds: float) -> None:
-    style = {"fg": "red"} if summary.failed else {"dim": True}
     if summary.records > 1 and len(summary.models) > 1:
         shares = ", ".join(f"{model} {count:,}" for model, count in summary.models.most_common(6))
         typer.secho(f"answered by {shares}", err=True, dim=True)
-    typer.secho(summary.text(seconds), err=True, **style)  # type: ignore[arg-type]  # one of two keywords
-    sys.stderr.flush()
+    typer.secho(summary.text(seconds), err=True, fg="red" if summary.failed else None, dim=not summary.failed)

@@ -82,13 +82,13 @@ runtime:
   handler: airflow_agentic.contrib.rules:KeywordSentiment
   args:
     positive:
-      [amazing, beautiful, best, better, brilliant, comfortable, delicious, delighted, easy, enjoy, enjoyed, excellent,
-       fantastic, fast, friendly, fun, glad, good, great, happy, helpful, kind, like, love, loved, nice, perfect, pleasant,
-       pleased, recommend, reliable, superb, thanks, wonderful]
+      [amazing, beautiful, best, better, brilliant, comfortable, delicious, delighted, easy, enjoy, enjoyed,
+       excellent, fantastic, fast, friendly, fun, glad, good, great, happy, helpful, kind, like, love, loved, nice,
+       perfect, pleasant, pleased, recommend, reliable, superb, thanks, wonderful]
     negative:
-      [angry, annoying, awful, bad, boring, broken, confusing, disappointed, disappointing, dirty, expensive, failed, hate,
-       horrible, late, lost, noisy, painful, poor, refund, rude, sad, slow, terrible, ugly, unhappy, useless, waste, worse,
-       worst, wrong]
+      [angry, annoying, awful, bad, boring, broken, confusing, disappointed, disappointing, dirty, expensive, failed,
+       hate, horrible, late, lost, noisy, painful, poor, refund, rude, sad, slow, terrible, ugly, unhappy, useless,
+       waste, worse, worst, wrong]
     negations: [hardly, never, no, not, "don't", "isn't", "wasn't", without]
 isolation: inline
 profile: {cost_per_1k: 0.05, latency_ms: 0.1}

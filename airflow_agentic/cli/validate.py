@@ -155,8 +155,8 @@ class _Checker:
                 self.report.add(error)
         if folder is not None:
             before = len(self.report.problems)
-            for error in Registry.load([folder]).broken.values():
-                self.report.add(error)
+            for broken in Registry.load([folder]).broken.values():
+                self.report.add(broken)
             self.report.bad_models += len(self.report.problems) > before
 
     def _workflow(self, path: Path) -> Workflow | None:
@@ -175,8 +175,8 @@ class _Checker:
                     look(workflow)
                 except SpecError as error:
                     errors.append(error)
-        for error in errors:
-            self.report.add(error)
+        for one in errors:
+            self.report.add(one)
         self.report.bad_workflows += bool(errors)
         return workflow
 

@@ -18,7 +18,7 @@ from airflow_agentic import tables
 from airflow_agentic.coordinator.pool import ModelPool
 from airflow_agentic.exceptions import AgenticError, ModelUnavailableError
 from airflow_agentic.execution import nodes as functions
-from airflow_agentic.execution.freeze import card_of, snapshot
+from airflow_agentic.execution.freeze import node_card, snapshot
 from airflow_agentic.execution.nodes import ShardState
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Plan, Preprocess, Publish, Route
 from airflow_agentic.routing.decide import Decider
@@ -49,7 +49,7 @@ class Coordinator:
         self.allowed_handlers = allowed_handlers
         self.pool = pool or ModelPool(allowed_handlers=allowed_handlers)
         self.clock = clock
-        self.cards = {name: card_of(plan, name) for name in plan.models}
+        self.cards = {node.id: node_card(plan, node) for node in plan.of(Infer)}
 
     async def answer(self, records: pa.Table, *, deadline: float | None = None) -> pa.Table:
         """Answer a batch.
@@ -58,7 +58,7 @@ class Coordinator:
         :param deadline: seconds from now; the workflow's where absent.
         :returns: ``tables.ANSWER``, one row per record, in order.
         """
-        seconds = deadline or self.plan.options.deadline
+        seconds = self.plan.options.deadline if deadline is None else deadline
         until = None if seconds is None else self.clock() + seconds
         node = self.plan.of(Preprocess)[0]
         prepared = functions.preprocess(node, records, allowed_handlers=self.allowed_handlers)
@@ -130,40 +130,38 @@ class _Execution:
         handlers = self.owner.allowed_handlers
         records, _ = functions.given(node, state, allowed_handlers=handlers)
         good = records.filter(pc.is_null(records.column("error")))
-        predicted = await self._predict(node, good, 100_000 if node.all_scores else None)
+        predicted = await self._predict(node, good)
         return functions.infer(node, state, lambda _: predicted, allowed_handlers=handlers)
 
-    async def _predict(self, node: Infer, records: pa.Table, top_k: int | None) -> pa.Table:
+    async def _predict(self, node: Infer, records: pa.Table) -> pa.Table:
         if not len(records):
             return tables.PREDICTION.empty_table()
         model = node.model
         failure: AgenticError = ModelUnavailableError(f"no time was left for {model!r}")
-        for attempt in range(1, ATTEMPTS + 1):
-            timeout = self._time_left(node)
+        until = self._until(node)
+        for _ in range(ATTEMPTS):
+            timeout = None if until is None else until - self.owner.clock()
             if timeout is not None and timeout <= 0:
                 break
             try:
-                return await self.owner.pool.predict(self.owner.cards[model], records, top_k=top_k, timeout=timeout)
+                return await self.owner.pool.predict(self.owner.cards[node.id], records, timeout=timeout)
             except AgenticError as error:
                 failure = error
-                if not error.retryable or (timeout is not None and attempt == 1 and self._expired(node)):
+                if not error.retryable:
                     break
         return _failed(records, model, self.plan.models[model].version, failure)
 
-    def _time_left(self, node: Infer) -> float | None:
-        """Seconds this node may take: its share of what is left, or an ensemble's own deadline if that is shorter."""
-        bounds = [] if self.until is None else [(self.until - self.owner.clock()) * node.share]
-        bounds += [] if node.deadline is None else [node.deadline]
+    def _until(self, node: Infer) -> float | None:
+        """When this node must be done: at the end of its share of what is left, or of an ensemble's own deadline."""
+        now = self.owner.clock()
+        bounds = [] if self.until is None else [now + (self.until - now) * node.share]
+        bounds += [] if node.deadline is None else [now + node.deadline]
         return min(bounds, default=None)
-
-    def _expired(self, node: Infer) -> bool:
-        """Whether the time a retry would need has been used up by the first try."""
-        return node.deadline is not None or (self.until is not None and self.until - self.owner.clock() <= 0)
 
 
 def _failed(records: pa.Table, model: str, version: str, failure: AgenticError) -> pa.Table:
-    code = "model_unavailable" if failure.retryable else "model_failed"
-    said = tables.error(code, str(failure), retryable=failure.retryable)
+    """What a lost unit is in a Dag run: rows that are ``model_unavailable``, here with the reason."""
+    said = tables.error("model_unavailable", str(failure), retryable=failure.retryable)
     pairs = zip(records.column("row").to_pylist(), records.column("record_id").to_pylist(), strict=True)
     rows = [
         {"row": row, "record_id": record, "model": model, "model_version": version, "error": said}

@@ -27,19 +27,18 @@ class _Loaded:
     card: ModelCard
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     predictor: Predictor | None = None
+    loading: bool = False
+    caller: asyncio.Task[pa.Table] | None = None
+    """Who holds the lock to load or call it."""
     used: float = 0.0
 
     @property
     def memory(self) -> int:
-        """What it takes: measured for a process, declared otherwise."""
+        """What it takes or is about to: measured for a process, as far as the card says otherwise."""
         if isinstance(self.predictor, ModelProcess):
             return self.predictor.memory()
-        return self.expected if self.predictor is not None else 0
-
-    @property
-    def expected(self) -> int:
-        """What it will take, as far as the card says."""
-        return self.card.profile.memory or self.card.resources.memory or 0
+        expected = self.card.profile.memory or self.card.resources.memory or 0
+        return expected if self.loading or self.predictor is not None else 0
 
 
 class ModelPool:
@@ -62,9 +61,10 @@ class ModelPool:
         self.memory_limit = memory_limit
         self.clock = clock
         self._start = starter or (lambda card: start(card, allowed_handlers=allowed_handlers, cache_dir=cache_dir))
-        self._models: dict[str, _Loaded] = {}
+        self._models: dict[tuple[str, str, int], _Loaded] = {}
         self._under_way: dict[str, int] = {}
-        self._background: set[asyncio.Task[pa.Table]] = set()
+        self._calls: set[asyncio.Task[pa.Table]] = set()
+        self._closing = False
 
     @property
     def load(self) -> Mapping[str, int]:
@@ -74,11 +74,9 @@ class ModelPool:
     @property
     def loaded(self) -> tuple[str, ...]:
         """The models in memory."""
-        return tuple(name for name, model in self._models.items() if model.predictor is not None)
+        return tuple(model.card.name for model in self._models.values() if model.predictor is not None)
 
-    async def predict(
-        self, card: ModelCard, records: pa.Table, *, top_k: int | None, timeout: float | None
-    ) -> pa.Table:
+    async def predict(self, card: ModelCard, records: pa.Table, *, timeout: float | None) -> pa.Table:
         """Answer ``records`` (``tables.PREDICTION``).
 
         A caller that is cancelled leaves the batch in hand to finish; a batch that exceeds ``timeout`` (seconds) has
@@ -86,58 +84,94 @@ class ModelPool:
 
         :raises ModelUnavailableError: the process died or was killed for time.
         """
-        task = asyncio.ensure_future(self._call(card, records, top_k))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        model = self._models.setdefault(_key(card), _Loaded(card))
+        task = asyncio.create_task(self._call(model, records))
+        self._calls.add(task)
+        task.add_done_callback(self._forget)
         done, _ = await asyncio.wait({task}, timeout=timeout)
         if task in done:
             return task.result()
-        model = self._models.get(card.name)
-        if model is not None and isinstance(model.predictor, ModelProcess):
-            model.predictor.kill()
-        task.add_done_callback(lambda finished: finished.cancelled() or finished.exception())
+        self._give_up(model, task)
         raise ModelUnavailableError(f"{card.name!r} did not answer within {timeout:.3g} s")
 
-    async def _call(self, card: ModelCard, records: pa.Table, top_k: int | None) -> pa.Table:
-        model = self._models.setdefault(card.name, _Loaded(card))
+    @staticmethod
+    def _give_up(model: _Loaded, task: asyncio.Task[pa.Table]) -> None:
+        """Nobody waits for ``task`` any more: it leaves the queue, or its batch ends with its process.
+
+        A model that is still being loaded is left alone: the next call will want it.
+        """
+        if model.caller is not task:
+            task.cancel()
+        elif isinstance(model.predictor, ModelProcess):
+            model.predictor.kill()
+
+    def _forget(self, task: asyncio.Task[pa.Table]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may be gone; then nobody else would ask
+
+    async def _call(self, model: _Loaded, records: pa.Table) -> pa.Table:
+        card = model.card
         self._under_way[card.name] = self._under_way.get(card.name, 0) + 1
         try:
             async with model.lock:
-                predictor = model.predictor
-                if predictor is None:
-                    await self._make_room(model)
-                    predictor = model.predictor = await asyncio.to_thread(self._start, card)
+                model.caller = asyncio.current_task()
                 try:
-                    return await asyncio.to_thread(predict_records, predictor, card, records, top_k=top_k)
+                    predictor = model.predictor or await self._load(model)
+                    return await asyncio.to_thread(predict_records, predictor, card, records)
                 except ModelUnavailableError:
-                    model.predictor = None
-                    await asyncio.to_thread(predictor.close)
+                    await self._end(model)
                     raise
                 finally:
-                    model.used = self.clock()
+                    model.used, model.caller = self.clock(), None
         finally:
             self._under_way[card.name] -= 1
 
-    async def _make_room(self, wanted: _Loaded) -> None:
+    async def _load(self, model: _Loaded) -> Predictor:
+        model.loading = True
+        try:
+            await self._make_room()
+            predictor = model.predictor = await asyncio.to_thread(self._start, model.card)
+        finally:
+            model.loading = False
+        if self._closing:
+            raise ModelUnavailableError(f"{model.card.name!r} was loaded too late: its pool is being closed")
+        return predictor
+
+    async def _make_room(self) -> None:
         if self.memory_limit is None:
             return
         idle = [one for one in self._models.values() if one.predictor is not None and not one.lock.locked()]
         for model in sorted(idle, key=lambda one: one.used):
-            if sum(one.memory for one in self._models.values()) + wanted.expected <= self.memory_limit:
+            if sum(one.memory for one in self._models.values()) <= self.memory_limit:
                 return
-            await self._evict(model)
+            if not model.lock.locked():
+                async with model.lock:
+                    await self._end(model)
 
-    async def _evict(self, model: _Loaded) -> None:
-        async with model.lock:
-            predictor, model.predictor = model.predictor, None
-            if predictor is not None:
-                await asyncio.to_thread(predictor.close)
+    async def _end(self, model: _Loaded) -> None:
+        predictor, model.predictor = model.predictor, None
+        if predictor is not None:
+            await asyncio.to_thread(predictor.close)
 
     async def close(self) -> None:
-        """End every model."""
-        for task in list(self._background):
-            task.cancel()
-        for model in self._models.values():
-            if isinstance(model.predictor, ModelProcess):
-                model.predictor.kill()
-            await self._evict(model)
+        """End every model, also one that hangs in its process; a later call loads it again."""
+        self._closing = True
+        try:
+            callers = {model.caller for model in self._models.values()}
+            for task in self._calls - callers:
+                task.cancel()
+            for model in self._models.values():
+                if isinstance(model.predictor, ModelProcess) and model.caller is not None:
+                    model.predictor.kill()
+                async with model.lock:
+                    await self._end(model)
+            await asyncio.gather(*self._calls, return_exceptions=True)
+            self._models.clear()
+        finally:
+            self._closing = False
+
+
+def _key(card: ModelCard) -> tuple[str, str, int]:
+    """A model that keeps all its scores is loaded beside one that keeps few."""
+    return card.name, card.version, card.output.top_k

@@ -209,6 +209,11 @@ class Run:
         """Decides from the frozen snapshot."""
         return Decider(self.plan.models)
 
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """What each node does, by its id."""
+        return {node.id: self.plan.node_digest(node) for node in self.plan.nodes}
+
     @property
     def rows(self) -> int:
         """Records in the run."""
@@ -229,7 +234,7 @@ class Run:
         return self._key(node, [self._need(need, shard) for need in node.needs])
 
     def _key(self, node: AnyNode, needs: Sequence[str]) -> str:
-        return digest({"node": self.plan.node_digest(node), "salt": self.salt, "needs": list(needs)})
+        return digest({"node": self.digests[node.id], "salt": self.salt, "needs": list(needs)})
 
     def _need(self, node_id: str, shard: ShardFile) -> str:
         if node_id == self.plan.nodes[0].id:
@@ -368,7 +373,7 @@ class Run:
 
     def _whole(self, shard: ShardFile) -> str:
         """The key of all nodes at once, but for Publish: where answers go changes none."""
-        whole = [self.plan.node_digest(node) for node in self.plan.nodes if not isinstance(node, Publish)]
+        whole = [self.digests[node.id] for node in self.plan.nodes if not isinstance(node, Publish)]
         return digest({"plan": whole, "salt": self.salt, "shard": shard.data.sha256})
 
     def _once(

@@ -21,10 +21,12 @@ from airflow_agentic.spec.source import Source
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_agentic.plan.ir import Plan
+    from airflow_agentic.plan.ir import Infer, Plan
 
 PROFILES: Final = "profiles.json"
 """Measured profiles, in the folder of the cards, as ``airflow-agentic models profile`` writes them."""
+
+ALL_CLASSES: Final = 100_000
 
 _MODULES: Final = {
     "torch": "torch",
@@ -38,6 +40,14 @@ _MODULES: Final = {
 def card_of(plan: Plan, model: str) -> ModelCard:
     """The card of one of the plan's models."""
     return build(ModelCard, plan.cards[model], Source(f"models/{model}.yaml"), Path(plan.folders.get(model, ".")))
+
+
+def node_card(plan: Plan, node: Infer) -> ModelCard:
+    """The card as ``node`` uses it: one whose scores are averaged keeps those of all classes."""
+    card = card_of(plan, node.model)
+    if not node.all_scores:
+        return card
+    return card.model_copy(update={"output": card.output.model_copy(update={"top_k": ALL_CLASSES})})
 
 
 def snapshot(plan: Plan) -> Plan:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_agentic.registry.info import ModelInfo
 from airflow_agentic.routing.policy import scores
-from airflow_agentic.spec.base import nearest
+from airflow_agentic.spec.explain import nearest
 from airflow_agentic.spec.source import KeyPath, render_path
 from airflow_agentic.spec.workflow import Candidates, Pattern, Policy, PolicyName, WorkflowSpec
 
@@ -49,8 +49,12 @@ class Resolver:
             return None
         near = nearest(name, self.registry.cards)
         hint = f"known models: {', '.join(self.registry.cards) or 'none'}"
-        if near is not None:
+        if name in {locked for names in self.locked.values() for locked in names}:
+            hint = "the lock file pins it; add its card, or run `airflow-agentic lock` again"
+        elif near is not None:
             hint = f"did you mean {near!r} ({self.registry.cards[near].source.file})?"
+        elif self.registry.broken:
+            hint += f"; cards that cannot be read: {', '.join(sorted(self.registry.broken))}"
         self.refuse(path, f"no model is called {name!r}", hint)
         return None
 
@@ -67,7 +71,9 @@ class Resolver:
             pinned = self.locked.get(render_path(path))
             names = list(cards) if pinned is None else pinned
             found = [(Pattern(model=name), path) for name in names]
-            if not found:
+            if pinned == []:
+                self.refuse(path, "the lock file pins no model for this query", "run `airflow-agentic lock` again")
+            elif not found:
                 asked = candidates.query.model_dump(exclude_none=True, exclude_defaults=True)
                 self.refuse(path, f"no model card answers the query {asked}", "relax it, or add a card")
             policy = policy or Policy(name="cost")

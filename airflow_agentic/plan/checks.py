@@ -8,6 +8,7 @@ from airflow_agentic.exceptions import ConditionError
 from airflow_agentic.plan.ir import Gate, Infer, Plan, Route
 from airflow_agentic.routing.conditions import Condition
 from airflow_agentic.routing.decision import Pick, Rules
+from airflow_agentic.spec.explain import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
     from airflow_agentic.plan.patterns import Fragment
     from airflow_agentic.spec.model import ModelCard
     from airflow_agentic.spec.source import KeyPath
-    from airflow_agentic.spec.workflow import ColumnType, Method
+    from airflow_agentic.spec.workflow import Aggregation, ColumnType, Method
 
 VOTES = frozenset({"majority-vote", "weighted-vote"})
 AVERAGES = frozenset({"mean", "weighted-mean", "median"})
 COMPARABLE = frozenset({"probability", "calibrated_probability"})
+FREE = frozenset({"merge", "handler", "stack"})
+"""Methods that take answers of any kind."""
 FEEDS = {"prediction.label": "text", "prediction.value": "tensor", "prediction.output": "json"}
+SHOWN_LABELS = 60
 
 
 def check_condition(resolver: Resolver, expression: str, path: KeyPath, columns: Mapping[str, ColumnType]) -> None:
@@ -32,36 +36,97 @@ def check_condition(resolver: Resolver, expression: str, path: KeyPath, columns:
         resolver.refuse(path, f"{expression!r}: {error}")
 
 
+def check_weights(resolver: Resolver, weights: Mapping[str, float], names: Sequence[str], path: KeyPath) -> None:
+    """Every weight belongs to a candidate or member."""
+    for name in sorted(weights.keys() - set(names)):
+        near = nearest(name, names)
+        hint = f"did you mean {near!r}?" if near else f"one of: {', '.join(names)}"
+        resolver.refuse(path, f"{name!r} has a weight, but is no member here", hint)
+
+
 def check_same_space(resolver: Resolver, cards: Sequence[ModelCard], path: KeyPath, what: str) -> None:
     """All models answer from one label space (or all answer without labels)."""
-    spaces = {card.output.label_space: card.name for card in cards}
+    spaces: dict[str | None, str] = {}
+    for card in cards:
+        spaces.setdefault(card.output.label_space, card.name)
     if len(spaces) > 1:
-        (space, first), (other, second) = list(spaces.items())[:2]
-        resolver.refuse(
-            path,
-            f"{what} mixes label spaces: {first!r} answers {space or 'without labels'}, {second!r} {other or 'without labels'}",
-            "give both cards the same output.classes, with label_map where their labels differ",
-        )
+        said = [f"{name!r} answers {_space(space)}" for space, name in spaces.items()]
+        hint = "give both cards the same output.classes, with label_map where their labels differ"
+        resolver.refuse(path, f"{what} mixes label spaces: {said[0]}, {said[1]}", hint)
 
 
-def check_ensemble(resolver: Resolver, fragments: Sequence[Fragment], method: Method, path: KeyPath) -> None:
-    """The members' answers can be combined by ``method``."""
+def _space(space: str | None) -> str:
+    if space is None:
+        return "without labels"
+    return space if len(space) <= SHOWN_LABELS else f"{space[:SHOWN_LABELS]}…"
+
+
+def check_ensemble(
+    resolver: Resolver, fragments: Sequence[Fragment], aggregation: Aggregation, pattern: KeyPath
+) -> None:
+    """The members' answers can be combined as ``aggregation`` says."""
+    path = (*pattern, "aggregate")
+    names = [fragment.name for fragment in fragments]
+    check_weights(resolver, aggregation.weights, names, path)
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        resolver.refuse(pattern, f"{name!r} is a member twice", "remove one; a weight makes a member count more")
     cards = [card for fragment in fragments for card in fragment.cards]
-    if method not in {"merge", "handler", "stack"}:
-        check_same_space(resolver, cards, path, f"aggregate {method}")
-    labelled = any(card.output.label_space is not None for card in cards)
-    if method in VOTES and not labelled and cards:
-        resolver.refuse(path, f"aggregate {method} needs labels; these models answer without", "use mean or median")
-    kinds = {card.output.score_kind: card.name for card in cards}
-    if (method in AVERAGES or method == "best-score") and labelled and len(kinds) > 1 and not set(kinds) <= COMPARABLE:
-        (kind, first), (other, second) = list(kinds.items())[:2]
-        resolver.refuse(
-            path,
-            f"aggregate {method} compares scores of different kinds: {first!r} gives {kind}, {second!r} gives {other}",
-            "use majority-vote, or calibrate the models",
-        )
-    if method == "median" and labelled:
+    if not cards or aggregation.method in FREE:
+        return
+    check_same_space(resolver, cards, path, f"aggregate {aggregation.method}")
+    if any(card.output.label_space is not None for card in cards):
+        _check_labels(resolver, cards, aggregation.method, path)
+    else:
+        _check_numbers(resolver, cards, aggregation.method, path)
+
+
+def _check_labels(resolver: Resolver, cards: Sequence[ModelCard], method: Method, path: KeyPath) -> None:
+    if method == "median":
         resolver.refuse(path, "aggregate median is for numbers; these models answer with labels", "use mean")
+    kinds: dict[str, str] = {}
+    for card in cards:
+        kinds.setdefault(card.output.score_kind, card.name)
+    if method not in VOTES and len(kinds) > 1 and not set(kinds) <= COMPARABLE:
+        said = [f"{name!r} gives {kind}" for kind, name in kinds.items()]
+        message = f"aggregate {method} compares scores of different kinds: {said[0]}, {said[1]}"
+        resolver.refuse(path, message, "use majority-vote, or calibrate the models")
+
+
+def _check_numbers(resolver: Resolver, cards: Sequence[ModelCard], method: Method, path: KeyPath) -> None:
+    other = next((card for card in cards if card.output.value is None), None)
+    way_out = "use mean or median" if other is None else "use merge"
+    if method not in AVERAGES:
+        resolver.refuse(path, f"aggregate {method} needs labels; these models answer without", way_out)
+    elif other is not None:
+        resolver.refuse(
+            path, f"aggregate {method} needs labels or numbers; {other.name!r} answers {_kind(other)}", way_out
+        )
+
+
+def check_stack(resolver: Resolver, fragments: Sequence[Fragment], meta: Sequence[ModelCard], pattern: KeyPath) -> None:
+    """The meta-model takes what the members give: a struct of ``MODEL.LABEL``."""
+    path = (*pattern, "aggregate")
+    given = {column for fragment in fragments for column in _columns(fragment)}
+    for card in meta:
+        if card.input not in {"tabular", "json"}:
+            resolver.refuse(path, f"{card.name!r} takes {card.input}, but a stack gives tabular or json")
+        columns = card.runtime.tabular.columns if card.runtime.tabular else []
+        unknown = [column for column in columns if not {column, f"{column.rpartition('.')[0]}.*"} & given]
+        if unknown:
+            hint = f"the members give: {', '.join(sorted(given))}"
+            resolver.refuse(path, f"{card.name!r} has the column {unknown[0]!r}, which no member gives", hint)
+
+
+def _columns(fragment: Fragment) -> set[str]:
+    """What a member gives a meta-model; ``MODEL.*`` where its labels are not known here."""
+    labels: set[str] = set()
+    for card in fragment.cards:
+        classes = card.output.classes
+        if isinstance(classes, list):
+            labels |= {card.output.label_map.get(label, label) for label in classes}
+        else:
+            labels.add("*" if classes else "value")
+    return {f"{fragment.name}.{label}" for label in labels or {"*"}}
 
 
 def check_feed(
@@ -71,18 +136,18 @@ def check_feed(
     fields: str | dict[str, str],
     path: KeyPath,
 ) -> None:
-    """The step before gives what the next one takes."""
-    paths = [fields] if isinstance(fields, str) else list(fields.values())
-    for source in paths:
+    """The step before gives what the models that are fed take."""
+    sources = [fields] if isinstance(fields, str) else list(fields.values())
+    if not sources:
+        resolver.refuse(path, "is empty", "name at least one field")
+    for source in sources:
         _check_source(resolver, before, source, path)
     given = "tabular or json" if isinstance(fields, dict) else _given(before, fields)
     for card in after:
-        if given is not None and card.input not in given:
-            resolver.refuse(
-                path,
-                f"{card.name!r} takes {card.input}, but {fields!r} gives {given}",
-                "map another field, or put a model between them",
-            )
+        if given is not None and card.input not in given.split(" or "):
+            what = fields if isinstance(fields, str) else "a mapping"
+            hint = "map another field, or put a model between them"
+            resolver.refuse(path, f"{card.name!r} takes {card.input}, but {what} gives {given}", hint)
 
 
 def _check_source(resolver: Resolver, before: Sequence[ModelCard], source: str, path: KeyPath) -> None:

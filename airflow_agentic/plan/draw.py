@@ -18,8 +18,8 @@ from airflow_agentic.routing.decision import Rules, targets
 def terminal(plan: Plan) -> str:
     """One line a route, between a common head and tail::
 
-    preprocess ─ route ─┬─ image-classification ─ lite0-tf ─ gate (prediction.score >= 0.7) ─ lite2-torch ─┬─ aggregate ─ publish
-                        └─ text-analysis ─ vader, minilm-torch, words-keras (2 of 3) ──────────────────────┘
+    preprocess ─ route ─┬─ photos ─ lite0 ─ gate (prediction.score >= 0.7) ─ lite2 ─┬─ aggregate ─ publish
+                        └─ texts ─ vader, minilm, words (majority-vote, 2 of 3) ────┘
     """
     lines = _routes(plan)
     head, tail = "preprocess ─ route ─", "─ aggregate ─ publish"
@@ -81,8 +81,7 @@ def _show(combination: Combination, plan: Plan) -> str:
         shown = _show(combination.stages[0], plan)
         for gate_id, stage in zip(combination.gates, combination.stages[1:], strict=True):
             gate = plan.node(gate_id)
-            accept = gate.accept if isinstance(gate, Gate) else None
-            shown += f" ─ gate ({accept or 'no error'}) ─ {_show(stage, plan)}"
+            shown += f" ─ gate ({_verdict(gate)}) ─ {_show(stage, plan)}"
         return shown
     if isinstance(combination, Chained):
         return f"{_show(combination.earlier, plan)} ─ then ─ {_show(combination.last, plan)}"
@@ -109,17 +108,28 @@ def _shape(kind: str) -> tuple[str, str]:
 def dot(plan: Plan) -> str:
     """A Graphviz digraph."""
     lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
-    lines += [f'  "{node.id}" [label="{_label(node)}"];' for node in plan.nodes]
+    lines += [f'  "{node.id}" [label="{_escaped(_label(node))}"];' for node in plan.nodes]
     lines += [f'  "{need}" -> "{node}";' for node, need in _edges(plan)]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _escaped(label: str) -> str:
+    """A backslash begins an escape sequence in a label of Graphviz."""
+    return label.replace("\\", "\\\\")
 
 
 def _label(node: object) -> str:
     if isinstance(node, Infer):
         return node.model
     if isinstance(node, Gate):
-        return f"gate: {node.accept or 'no error'}".replace('"', "'")
+        return f"gate: {_verdict(node)}".replace('"', "'")
     return str(getattr(node, "id", ""))
+
+
+def _verdict(node: object) -> str:
+    """What a gate lets pass, on one line."""
+    accept = node.accept if isinstance(node, Gate) else None
+    return "no error" if accept is None else " ".join(accept.split())
 
 
 def _edges(plan: Plan) -> list[tuple[str, str]]:

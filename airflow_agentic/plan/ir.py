@@ -14,11 +14,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import Field
 
 from airflow_agentic.artifacts.digests import digest
-from airflow_agentic.pipeline.combination import Combination  # noqa: TC001  # pydantic reads it
-from airflow_agentic.registry.info import ModelInfo  # noqa: TC001  # pydantic reads it
+from airflow_agentic.pipeline.combination import Combination  # pydantic reads it
+from airflow_agentic.registry.info import ModelInfo  # pydantic reads it
 from airflow_agentic.routing.decision import Decision, targets
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.workflow import ColumnType, OnError  # noqa: TC001  # pydantic reads them
+from airflow_agentic.spec.workflow import ColumnType, OnError  # pydantic reads them
 
 SCHEMA_VERSION: Final = 1
 NODE_FUNCTIONS_VERSION: Final = 1
@@ -179,7 +179,7 @@ class Plan(Strict):
 
     def node_digest(self, node: Node) -> str:
         """Identity of what a node does: its part of the plan, and the models it runs or weighs."""
-        content = node.model_dump(mode="json", exclude={"group", "share"})
+        content = node.model_dump(mode="json", exclude={"group", "share", "on_error"})
         models: dict[str, Any] = {}
         if isinstance(node, Infer):
             models = {node.model: self.models[node.model].digest}

@@ -19,7 +19,14 @@ from airflow_agentic.pipeline.combination import (
     Primary,
     leaves,
 )
-from airflow_agentic.plan.checks import check_condition, check_ensemble, check_feed, check_same_space, check_weights
+from airflow_agentic.plan.checks import (
+    check_condition,
+    check_ensemble,
+    check_feed,
+    check_same_space,
+    check_stack,
+    check_weights,
+)
 from airflow_agentic.plan.columns import gate_columns
 from airflow_agentic.plan.ir import AnyNode, Feed, Gate, Infer
 from airflow_agentic.routing.decision import All, Candidate, Case, Decision, Pick, Reject, Rules, Sample, Share, To
@@ -213,7 +220,9 @@ class PatternCompiler:
         name = _called("ensemble", fragments)
         if aggregation.method == "stack":
             return self._stack(fragments, combine, decision, aggregation, place, name)
-        return Fragment(name=name, decision=decision, combine=combine, cards=_cards(fragments))
+        # a merged answer, and that of a handler, is no model's: what can be fed with it is known at run time
+        cards = () if aggregation.method in {"merge", "handler"} else _cards(fragments)
+        return Fragment(name=name, decision=decision, combine=combine, cards=cards)
 
     def _stack(
         self, fragments: list[Fragment], combine: Ensemble, decision: Decision, aggregation: Aggregation,
@@ -227,6 +236,7 @@ class PatternCompiler:
         self.nodes.append(gate)
         feed = Feed(source=members, fields="members")
         meta = self._infer(str(aggregation.model), replace(place, controls=(gate.id,), feed=feed))
+        check_stack(self.resolver, fragments, meta.cards, place.path)
         self.nodes[position] = gate.model_copy(update={"accepted": meta.decision})
         return Fragment(
             name=name, decision=decision, combine=Chained(last=meta.combine, earlier=members), cards=meta.cards
@@ -250,16 +260,20 @@ class PatternCompiler:
             position = len(self.nodes)
             self.nodes.append(gate)
             feed = None if step.input == "record.input" else Feed(source=fragment.combine, fields=step.input)
-            previous = fragment
+            answering = fragment.cards
             controls = (gate.id,)
             path = (*place.path, "chain", number)
             fragment = self.compile(step.use, replace(place, path=(*path, "use"), controls=controls, feed=feed))
             if feed is not None:
-                check_feed(self.resolver, previous.cards, fragment.cards, feed.fields, (*path, "input"))
+                check_feed(self.resolver, answering, self._fed(feed), feed.fields, (*path, "input"))
             self.nodes[position] = gate.model_copy(update={"accepted": fragment.decision})
             combine = Chained(last=fragment.combine, earlier=combine)
             names.append(fragment.name)
         return Fragment(name=f"chain({', '.join(names)})", decision=entry, combine=combine, cards=fragment.cards)
+
+    def _fed(self, feed: Feed) -> list[ModelCard]:
+        models = [node.model for node in self.nodes if isinstance(node, Infer) and node.feed is feed]
+        return [self.resolver.used[model] for model in models if model in self.resolver.used]
 
     def _split(self, pattern: Pattern, place: _Place) -> Fragment:
         split = pattern.split

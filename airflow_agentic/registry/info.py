@@ -10,7 +10,7 @@ from pydantic import Field
 
 from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.model import InputType, ModelCard, ScoreKind  # noqa: TC001  # pydantic reads them
+from airflow_agentic.spec.model import InputType, ModelCard, ScoreKind  # pydantic reads them
 
 
 class ModelInfo(Strict):

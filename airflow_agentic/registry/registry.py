@@ -12,9 +12,9 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from airflow_agentic.exceptions import Problem, SpecError
+from airflow_agentic.exceptions import SpecError
 from airflow_agentic.registry.info import ModelInfo, card_digest
-from airflow_agentic.spec.load import load_model, shown, spec_files
+from airflow_agentic.spec.load import load_model, spec_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +36,8 @@ class Registry:
     def load(cls, folders: Iterable[Path], *, packages: bool = True) -> Registry:
         """The cards of ``folders`` and, where asked, of installed packages.
 
-        Two cards of one name are both broken: which one is meant cannot be known.
+        Two different models of one name are both broken: which one is meant cannot be known. Of two cards of the same
+        model the first counts, so that a project can state another profile or other resources than a package does.
         """
         cards: dict[str, ModelCard] = {}
         broken: dict[str, SpecError] = {}
@@ -47,9 +48,9 @@ class Registry:
             except SpecError as error:
                 broken[path.stem] = error
                 continue
-            if card.name in cards and card_digest(cards[card.name]) != card_digest(card):
-                broken[card.name] = _twice(cards[card.name], card)
-            cards[card.name] = card
+            first = cards.setdefault(card.name, card)
+            if card_digest(first) != card_digest(card):
+                broken[card.name] = _twice(first, card)
         return cls({name: card for name, card in sorted(cards.items()) if name not in broken}, broken)
 
     @classmethod
@@ -73,20 +74,16 @@ def _satisfies(card: ModelCard, query: Query) -> bool:
 
 
 def _twice(first: ModelCard, second: ModelCard) -> SpecError:
-    other = shown(first.folder / first.source.file) if first.source.file == "<python>" else first.source.file
-    return SpecError(
-        Problem(
-            message=f"a different model is already called {first.name!r} ({other})",
-            hint="give one of them another name",
-            path="name",
-            file=second.source.file,
-        )
-    )
+    message = f"a different model is already called {first.name!r} ({first.source.file})"
+    return SpecError(second.problem(("name",), message, "give one of them another name"))
 
 
 def _package_folders() -> list[Path]:
     folders = []
     for entry_point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        spec = util.find_spec(entry_point.value.partition(":")[0])
-        folders += [Path(place) / "models" for place in (spec.submodule_search_locations or [])] if spec else []
+        # the top package only: to find a module inside one, Python imports it
+        top, *below = entry_point.value.partition(":")[0].strip().split(".")
+        spec = util.find_spec(top)
+        places = spec.submodule_search_locations if spec else None
+        folders += [Path(place, *below, "models") for place in places or []]
     return folders

@@ -15,11 +15,13 @@ card asks for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -36,6 +38,8 @@ class Predictor(Protocol):
 
         :raises ModelLoadError: it cannot be loaded; says which key of the card to change.
         :raises MissingExtraError: the framework is not installed.
+        :raises ArtifactError: a file the card names cannot be had, or is not the pinned one.
+        :raises HandlerNotAllowedError: the card names code that is not allowed.
         """
         ...
 
@@ -43,7 +47,8 @@ class Predictor(Protocol):
         """Answer a batch.
 
         :param batch: columns of ``tables.RECORD`` and the workflow's feature columns; 1 row or more.
-        :returns: ``tables.RESULT``, one row per row of ``batch``, in order. A record that cannot be answered is a row
+        :returns: ``tables.RESULT``, one row per row of ``batch``, in order; labels are the label space's, after the
+            card's ``label_map``. A record that cannot be answered is a row
             with an ``error``; raising fails the whole batch, which is then tried record by record.
         """
         ...

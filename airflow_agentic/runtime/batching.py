@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelError, RecordError
-from airflow_agentic.runtime.base import Predictor
 from airflow_agentic.runtime.results import fitting, results, with_errors
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import NAME, PREDICTION, RESULT, SCORES, error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_agentic.runtime.base import Predictor
+    from airflow_agentic.spec.model import ModelCard
 
 ROW: Final = "row"
 

@@ -6,17 +6,19 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from airflow_agentic.exceptions import AgenticError, ModelUnavailableError, RecordError
 from airflow_agentic.runtime import framing
-from airflow_agentic.runtime.base import Predictor
 from airflow_agentic.runtime.predictor import open_predictor
 from airflow_agentic.spec.base import build
 from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.spec.source import Source
+
+if TYPE_CHECKING:
+    from airflow_agentic.runtime.base import Predictor
 
 ORPHANED: Final = 3
 """Exit code of a model process whose parent is gone."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,11 @@ from airflow_agentic.exceptions import ModelLoadError
 from airflow_agentic.runtime.base import Arrays
 from airflow_agentic.runtime.encode import Encoded
 from airflow_agentic.runtime.results import Ranking, results, without_bad
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_agentic.spec.model import ModelCard
 
 Decoder = Callable[[Arrays, Encoded], pa.Table]
 """The session's outputs and the batch they answer → one result row per encoded row."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,12 @@ import pyarrow as pa
 
 from airflow_agentic.exceptions import ModelLoadError, RecordError
 from airflow_agentic.runtime import inputs
-from airflow_agentic.runtime.base import Arrays
-from airflow_agentic.spec.model import InputType, ModelCard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.spec.model import InputType, ModelCard
 
 T = TypeVar("T")
 

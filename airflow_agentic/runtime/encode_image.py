@@ -9,16 +9,19 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError, RecordError
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.encode import Encoded, each
-from airflow_agentic.spec.model import ImageEncoding, ModelCard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from airflow_agentic.spec.model import ImageEncoding, ModelCard
 
 MAX_PIXELS: Final = 89_478_485
 """Larger images are refused before they are decoded (Pillow's own limit for a warning: 256 MiB of RGB)."""

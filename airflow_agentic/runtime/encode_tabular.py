@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from airflow_agentic.exceptions import ModelLoadError, RecordError
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.encode import Encoded, each
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from airflow_agentic.spec.model import ModelCard
 
 
 class TabularEncoder:
@@ -26,12 +29,6 @@ class TabularEncoder:
         spec = card.runtime.tabular
         if spec is None:  # the card's own check refuses this
             raise ModelLoadError(f"model {card.name!r}: input 'tabular' needs runtime.tabular")
-        for name in ("fill", "categories"):
-            for column in getattr(spec, name):
-                if column not in spec.columns:
-                    raise ModelLoadError(
-                        f"model {card.name!r}: runtime.tabular.{name} has {column!r}, which is not one of its columns"
-                    )
         self._columns = spec.columns
         self._fill = spec.fill
         self._categories = {

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.encode import Encoded, each
 from airflow_agentic.spec.model import ModelCard, TextEncoding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pyarrow as pa
 
 _PADS: Final = ("[PAD]", "<pad>", "<|endoftext|>", "</s>")
 
@@ -24,7 +27,7 @@ class TokenEncoder:
     """
 
     def __init__(self, card: ModelCard, resolve: Callable[[str], Path], folder: Path | None) -> None:
-        spec = card.runtime.text or TextEncoding.model_validate({})
+        spec = card.runtime.text or TextEncoding()
         self._names = spec.inputs
         if spec.tokenizer:
             self._tokenizer = _from_file(resolve(spec.tokenizer))

@@ -34,7 +34,7 @@ import inspect
 import json
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -44,8 +44,10 @@ from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.imports import import_allowed
 from airflow_agentic.runtime.results import Ranking, fitting, results, with_errors
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import SCORES, error
+
+if TYPE_CHECKING:
+    from airflow_agentic.spec.model import ModelCard
 
 Item = Any
 """What a handler gives for one record, an exception included."""

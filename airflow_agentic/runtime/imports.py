@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelLoadError
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_agentic.spec.model import ModelCard
 
 OWN: Final = "airflow_agentic"
 """This project's own handlers are always allowed."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import RecordError
-from airflow_agentic.spec.model import InputType
+
+if TYPE_CHECKING:
+    from airflow_agentic.spec.model import InputType
 
 KINDS: Final[dict[InputType, tuple[str, ...]]] = {
     "image": ("bytes", "uri"),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Final
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Final
 
 from airflow_agentic.exceptions import AgenticError, ModelLoadError, ModelUnavailableError
 from airflow_agentic.runtime.artifacts import resolve
-from airflow_agentic.runtime.base import Predictor, Session
 from airflow_agentic.runtime.decode import Decoder, open_decoder
 from airflow_agentic.runtime.encode import Encoder, open_encoder
 from airflow_agentic.runtime.handler import HandlerPredictor
 from airflow_agentic.runtime.imports import check_card
 from airflow_agentic.runtime.results import results, with_errors
 from airflow_agentic.runtime.sessions import open_session
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from airflow_agentic.runtime.base import Predictor, Session
+    from airflow_agentic.spec.model import ModelCard
 
 _HINTS: Final = {
     "torch": "a TorchScript file, a .pt2 program, or with runtime.class a state dict",

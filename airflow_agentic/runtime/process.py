@@ -21,19 +21,22 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
-from typing import IO, Any, Final
-
-import pyarrow as pa
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from airflow_agentic.exceptions import ModelError, ModelUnavailableError
 from airflow_agentic.runtime import framing
-from airflow_agentic.runtime.base import Predictor
 from airflow_agentic.runtime.child import card_to_json
 from airflow_agentic.runtime.imports import check_card
 from airflow_agentic.runtime.predictor import open_predictor
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from airflow_agentic.runtime.base import Predictor
+    from airflow_agentic.spec.model import ModelCard
 
 LOAD_SECONDS: Final = 600.0
 """Loading may fetch an artifact and import a framework: it gets at least this long."""

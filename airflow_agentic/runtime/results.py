@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from airflow_agentic.exceptions import RecordError
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import RESULT, RESULT_FIELDS, SCORES, error
+
+if TYPE_CHECKING:
+    from airflow_agentic.spec.model import ModelCard
 
 Errors = Mapping[int, RecordError]
 """Why a row of a batch is not answered, by row."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from airflow_agentic.exceptions import SpecError
-from airflow_agentic.spec.explain import NAME_PATTERN, kind, problems, shown
+from airflow_agentic.spec.explain import NAME_PATTERN, in_short, kind, problems
 from airflow_agentic.spec.explain import nearest as nearest
 from airflow_agentic.spec.source import Source
 
@@ -42,7 +42,7 @@ def seconds(value: Any) -> float:
         return float(value)
     match = re.fullmatch(rf"{_NUMBER}\s*(ms|s|m|h|d|w)", value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{shown(value)} is not a duration\nwrite for example 200ms, 30s, 5m, 12h, 7d or 4w")
+        raise ValueError(f"{in_short(value)} is not a duration\nwrite for example 200ms, 30s, 5m, 12h, 7d or 4w")
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -52,7 +52,7 @@ def size(value: Any) -> int:
         return value
     match = re.fullmatch(rf"{_NUMBER}\s*(|k|M|G|T|Ki|Mi|Gi|Ti)B?", value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(f"{shown(value)} is not a size\nwrite for example 500k, 64Mi or 1Gi")
+        raise ValueError(f"{in_short(value)} is not a size\nwrite for example 500k, 64Mi or 1Gi")
     return int(float(match[1]) * _SIZES[match[2]])
 
 
@@ -63,7 +63,9 @@ Bytes = Annotated[int, BeforeValidator(size, json_schema_input_type=str | int), 
 class Strict(BaseModel):
     """Immutable, and refuses what it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Spec(Strict):

@@ -21,7 +21,10 @@ SHA256_PATTERN: Final = r"^[0-9a-f]{64}$"
 COLUMN_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 _PATTERNS: Final = {
-    NAME_PATTERN: ("a name", "use lower-case letters, digits, '-', '_' and '.', at most 64, a letter or digit at both ends"),
+    NAME_PATTERN: (
+        "a name",
+        "use lower-case letters, digits, '-', '_' and '.', at most 64, a letter or digit at both ends",
+    ),
     HANDLER_PATTERN: ("a handler", "write package.module:Name"),
     VERSION_PATTERN: ("a version", "use letters, digits, '.', '_', '+' and '-', at most 64"),
     SHA256_PATTERN: ("a SHA-256", "write its 64 lower-case hexadecimal digits"),
@@ -38,7 +41,7 @@ _EXPECTED: Final = {
 SHOWN_CHARACTERS: Final = 80
 
 
-class Misfit(ValueError):
+class MisfitError(ValueError):
     """A rule between several keys is broken; raised by validators.
 
     :param message: what is wrong, and after a line end the way out.
@@ -84,7 +87,7 @@ def problems(model: type[BaseModel], source: Source, errors: Sequence[Any]) -> l
 def _wrong_type(source: Source, place: KeyPath, expected: list[str], value: Any) -> Problem:
     bare = expected == ["text"] and isinstance(value, int | float)
     hint = f'put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"' if bare else None
-    return source.problem(place, f"expected {' or '.join(dict.fromkeys(expected))}, found {shown(value)}", hint)
+    return source.problem(place, f"expected {' or '.join(dict.fromkeys(expected))}, found {in_short(value)}", hint)
 
 
 def _explain(model: type[BaseModel], source: Source, error: Any) -> Problem:
@@ -100,15 +103,17 @@ def _explain(model: type[BaseModel], source: Source, error: Any) -> Problem:
         return source.problem((*path, *getattr(context["error"], "at", ())), message, hint or None)
     if type_ == "literal_error":
         hint = _one_of(str(found), re.findall(r"'([^']*)'", context["expected"]), "one of")
-        return source.problem(path, f"{shown(found)} is not possible here", hint)
+        return source.problem(path, f"{in_short(found)} is not possible here", hint)
     if type_ == "string_pattern_mismatch" and context["pattern"] in _PATTERNS:
         what, hint = _PATTERNS[context["pattern"]]
-        return source.problem(path, f"{shown(found)} is not {what}", hint, at_key=path[-1] == "[key]")
+        return source.problem(path, f"{in_short(found)} is not {what}", hint, at_key=path[-1] == "[key]")
     if type_ == "too_short":
         at_least, length = context["min_length"], context["actual_length"]
-        return source.problem(path, f"needs at least {at_least} {'entry' if at_least == 1 else 'entries'}, found {length}")
+        return source.problem(
+            path, f"needs at least {at_least} {'entry' if at_least == 1 else 'entries'}, found {length}"
+        )
     message = error["msg"].replace("Input should be", "must be")
-    return source.problem(path, f"{message[:1].lower()}{message[1:]}, found {shown(found)}")
+    return source.problem(path, f"{message[:1].lower()}{message[1:]}, found {in_short(found)}")
 
 
 def _one_of(name: str, known: Iterable[str], label: str) -> str | None:
@@ -116,7 +121,7 @@ def _one_of(name: str, known: Iterable[str], label: str) -> str | None:
     return f"did you mean {near!r}?" if near else f"{label}: {', '.join(known)}" if known else None
 
 
-def shown(value: Any) -> str:
+def in_short(value: Any) -> str:
     """``value`` as messages show it: short."""
     if value is None or isinstance(value, dict | list):
         return kind(value)

@@ -8,6 +8,7 @@ from typing import Any
 from airflow_agentic.exceptions import SpecError
 from airflow_agentic.spec import source as yaml_source
 from airflow_agentic.spec.base import API_VERSION, build
+from airflow_agentic.spec.explain import in_short
 from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.spec.source import Source
 from airflow_agentic.spec.workflow import WorkflowSpec
@@ -45,7 +46,9 @@ def workflow_from(data: dict[str, Any], folder: Path | None = None) -> WorkflowS
 
 def spec_files(folder: Path) -> list[Path]:
     """The YAML files of ``folder``, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
 
 
 def shown(path: Path) -> str:
@@ -59,10 +62,10 @@ def shown(path: Path) -> str:
 def _of_kind(data: Any, source: Source, kind: str) -> Any:
     if not isinstance(data, dict):
         return data
-    version = data.get("apiVersion")
-    if version != API_VERSION:
-        found = "is required" if version is None else f"{version!r} is not a version known here"
-        raise SpecError(source.problem(("apiVersion",), found, f"write apiVersion: {API_VERSION}"))
-    if data.get("kind") != kind:
-        raise SpecError(source.problem(("kind",), f"{data.get('kind')!r} is not {kind!r}", f"write kind: {kind}"))
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", kind)):
+        hint = f"write {key}: {wanted}"
+        if key not in data:
+            raise SpecError(source.missing((key,), hint))
+        if data[key] != wanted:
+            raise SpecError(source.problem((key,), f"expected {wanted}, found {in_short(data[key])}", hint))
     return data

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
-from airflow_agentic.spec.explain import HANDLER_PATTERN, SHA256_PATTERN, VERSION_PATTERN, Misfit
+from airflow_agentic.spec.explain import HANDLER_PATTERN, SHA256_PATTERN, VERSION_PATTERN, MisfitError
 
 InputType = Literal["image", "text", "tabular", "bytes", "json", "tensor"]
 Framework = Literal["torch", "tensorflow", "onnx", "litert", "transformers", "python"]
@@ -53,9 +53,7 @@ class TextEncoding(Strict):
     """URI of a ``tokenizer.json``; without it the model is given the strings."""
     max_length: int = Field(default=256, gt=0, le=32768)
     """Longer texts are cut to this many tokens."""
-    inputs: dict[Literal["ids", "mask", "types"], str] = Field(
-        default={"ids": "input_ids", "mask": "attention_mask"}
-    )
+    inputs: dict[Literal["ids", "mask", "types"], str] = Field(default={"ids": "input_ids", "mask": "attention_mask"})
     """The model's input names for token ids, attention mask and token types (all int64, ``[batch, tokens]``)."""
 
 
@@ -76,11 +74,15 @@ class TabularEncoding(Strict):
         for name in ("mean", "scale"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.columns):
-                raise Misfit(f"{len(values)} numbers for {len(self.columns)} columns\ngive one a column", at=(name,))
+                raise MisfitError(
+                    f"{len(values)} numbers for {len(self.columns)} columns\ngive one a column", at=(name,)
+                )
         for name in ("fill", "categories"):
             unknown = sorted(getattr(self, name).keys() - set(self.columns))
             if unknown:
-                raise Misfit(f"{unknown[0]!r} is no column\none of: {', '.join(self.columns)}", at=(name, unknown[0]))
+                raise MisfitError(
+                    f"{unknown[0]!r} is no column\none of: {', '.join(self.columns)}", at=(name, unknown[0])
+                )
         return self
 
 
@@ -121,13 +123,17 @@ class Runtime(Strict):
     @model_validator(mode="after")
     def _complete(self) -> Runtime:
         if self.framework == "python" and self.handler is None:
-            raise Misfit("framework python needs a handler\nwrite handler: package.module:Class")
+            raise MisfitError("framework python needs a handler\nwrite handler: package.module:Class")
         if self.framework != "python" and self.handler is not None:
-            raise Misfit(f"handler belongs to framework python, not {self.framework}\nremove one of them", at=("handler",))
+            raise MisfitError(
+                f"handler belongs to framework python, not {self.framework}\nremove one of them", at=("handler",)
+            )
         if self.framework != "python" and self.artifact is None:
-            raise Misfit(f"framework {self.framework} needs an artifact\nwrite artifact: PATH or URI")
+            raise MisfitError(f"framework {self.framework} needs an artifact\nwrite artifact: PATH or URI")
         if self.class_ is not None and self.framework != "torch":
-            raise Misfit(f"class belongs to framework torch, not {self.framework}\nremove one of them", at=("class",))
+            raise MisfitError(
+                f"class belongs to framework torch, not {self.framework}\nremove one of them", at=("class",)
+            )
         return self
 
 
@@ -156,25 +162,27 @@ class Output(Strict):
     def _one_kind(self) -> Output:
         kinds = [name for name in ("classes", "embedding", "value", "fields") if getattr(self, name) is not None]
         if len(kinds) != 1:
-            raise Misfit(f"needs exactly one of classes, embedding, value, fields; found {' and '.join(kinds) or 'none'}")
+            raise MisfitError(
+                f"needs exactly one of classes, embedding, value, fields; found {' and '.join(kinds) or 'none'}"
+            )
         if isinstance(self.classes, list):
             self._check_labels(self.classes)
         elif self.labels is not None and self.classes is None:
-            raise Misfit("labels belong to classes\nwrite classes: NAME_OF_THE_LABEL_SPACE", at=("labels",))
+            raise MisfitError("labels belong to classes\nwrite classes: NAME_OF_THE_LABEL_SPACE", at=("labels",))
         return self
 
     def _check_labels(self, classes: list[str]) -> None:
         if not classes:
-            raise Misfit("needs at least one label", at=("classes",))
+            raise MisfitError("needs at least one label", at=("classes",))
         twice = sorted({label for label in classes if classes.count(label) > 1})
         if twice:
-            raise Misfit(f"the label {twice[0]!r} stands twice\nkeep one of them", at=("classes",))
+            raise MisfitError(f"the label {twice[0]!r} stands twice\nkeep one of them", at=("classes",))
         if self.labels is not None:
-            raise Misfit("the labels are listed in classes already\nremove one of them", at=("labels",))
+            raise MisfitError("the labels are listed in classes already\nremove one of them", at=("labels",))
         unknown = sorted(self.label_map.keys() - set(classes))
         if unknown:
             shown = f"one of: {', '.join(classes)}"
-            raise Misfit(f"{unknown[0]!r} is no label of this model\n{shown}", at=("label_map", unknown[0]))
+            raise MisfitError(f"{unknown[0]!r} is no label of this model\n{shown}", at=("label_map", unknown[0]))
 
     @property
     def label_space(self) -> str | None:
@@ -251,13 +259,13 @@ class ModelCard(Spec):
         for name in ("image", "text", "tabular"):
             if getattr(runtime, name) is not None and self.input != name:
                 message = f"does not fit input {self.input!r}\nremove it, or set input: {name}"
-                raise Misfit(message, at=("runtime", name))
+                raise MisfitError(message, at=("runtime", name))
         needs = {"image": runtime.image, "tabular": runtime.tabular}
         if runtime.framework != "python" and needs.get(self.input, True) is None:
             message = f"input {self.input!r} needs runtime.{self.input}: how it becomes a tensor"
-            raise Misfit(f"{message}\nwrite {_ENCODING_EXAMPLES[self.input]}", at=("runtime",))
+            raise MisfitError(f"{message}\nwrite {_ENCODING_EXAMPLES[self.input]}", at=("runtime",))
         if self.isolation == "inline" and self.resources.gpu:
-            raise Misfit("an inline model cannot have a GPU\nset isolation: process", at=("resources", "gpu"))
+            raise MisfitError("an inline model cannot have a GPU\nset isolation: process", at=("resources", "gpu"))
         return self
 
     @property

@@ -1,8 +1,8 @@
 """The workflow: which records go to which models, how answers are combined and where they are published.
 
 A *pattern* says how models work together: a model's name, or one of ``single``, ``fallback``, ``cascade``,
-``ensemble``, ``chain``, ``split``, ``shadow`` and ``rules``. Patterns nest. A pattern's options stand beside its name, or, for a
-route's outermost pattern, beside ``use``.
+``ensemble``, ``chain``, ``split``, ``shadow`` and ``rules``. Patterns nest. A pattern's options stand beside its name,
+or, for a route's outermost pattern, beside ``use``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
-from airflow_agentic.spec.explain import COLUMN_PATTERN, Misfit, shown
-from airflow_agentic.spec.model import HandlerPath, InputType  # noqa: TC001  # pydantic reads them
+from airflow_agentic.spec.explain import COLUMN_PATTERN, MisfitError, in_short
+from airflow_agentic.spec.model import HandlerPath, InputType  # pydantic reads them
 
 PATTERNS: Final = ("model", "single", "fallback", "cascade", "ensemble", "chain", "split", "shadow", "rules")
 PolicyName = Literal["declared", "quality", "cost", "latency", "balanced", "round-robin", "weighted", "least-loaded"]
@@ -39,7 +39,7 @@ ORDERINGS: Final = ("declared", "quality", "cost", "latency", "balanced")
 
 def _check_weights(weights: dict[str, float]) -> None:
     if weights and (min(weights.values()) < 0 or not sum(weights.values())):
-        raise Misfit("weights must not be negative, nor all zero", at=("weights",))
+        raise MisfitError("weights must not be negative, nor all zero", at=("weights",))
 
 
 class Policy(Strict):
@@ -52,11 +52,11 @@ class Policy(Strict):
     @model_validator(mode="after")
     def _weights(self) -> Policy:
         if self.name == "weighted" and not self.weights:
-            raise Misfit("policy weighted needs weights\nwrite policy: {weighted: {MODEL: 3, OTHER: 1}}")
+            raise MisfitError("policy weighted needs weights\nwrite policy: {weighted: {MODEL: 3, OTHER: 1}}")
         if self.weights and self.name not in {"weighted", "balanced"}:
-            raise Misfit(f"policy {self.name} takes no weights\nweighted and balanced do")
+            raise MisfitError(f"policy {self.name} takes no weights\nweighted and balanced do")
         if self.name == "balanced" and set(self.weights) - {"cost", "latency", "quality"}:
-            raise Misfit("policy balanced weighs cost, latency and quality only", at=("weights",))
+            raise MisfitError("policy balanced weighs cost, latency and quality only", at=("weights",))
         _check_weights(self.weights)
         return self
 
@@ -84,11 +84,13 @@ class Aggregation(Strict):
     @model_validator(mode="after")
     def _complete(self) -> Aggregation:
         if (self.method == "stack") != (self.model is not None):
-            raise Misfit("aggregate stack needs a model, and only it\nwrite aggregate: {stack: MODEL}")
+            raise MisfitError("aggregate stack needs a model, and only it\nwrite aggregate: {stack: MODEL}")
         if (self.method == "handler") != (self.handler is not None):
-            raise Misfit("aggregate handler needs a handler, and only it\nwrite aggregate: {handler: pkg.mod:function}")
+            raise MisfitError(
+                "aggregate handler needs a handler, and only it\nwrite aggregate: {handler: pkg.mod:function}"
+            )
         if self.weights and self.method not in {"weighted-vote", "weighted-mean"}:
-            raise Misfit(f"aggregate {self.method} takes no weights\nweighted-vote and weighted-mean do")
+            raise MisfitError(f"aggregate {self.method} takes no weights\nweighted-vote and weighted-mean do")
         _check_weights(self.weights)
         return self
 
@@ -129,7 +131,7 @@ class Query(Strict):
     @model_validator(mode="after")
     def _asks(self) -> Query:
         if not (self.task or self.input or self.label_space or self.capabilities):
-            raise Misfit("a query needs at least one of task, input, label_space, capabilities")
+            raise MisfitError("a query needs at least one of task, input, label_space, capabilities")
         return self
 
 
@@ -147,15 +149,16 @@ class Candidates(Strict):
         if isinstance(value, str):
             return {"members": [value]}
         if not isinstance(value, dict | Candidates):
-            raise Misfit(f"expected models or a query, found {shown(value)}\nwrite for example [MODEL, OTHER], or {{task: TASK}}")
+            message = f"expected models or a query, found {in_short(value)}"
+            raise MisfitError(f"{message}\nwrite for example [MODEL, OTHER], or {{task: TASK}}")
         return {"query": value} if isinstance(value, dict) and not value.keys() & {"members", "query"} else value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Candidates:
         if self.members and self.query is not None:
-            raise Misfit("has members and a query\nkeep one of them", at=("query",))
+            raise MisfitError("has members and a query\nkeep one of them", at=("query",))
         if not self.members and self.query is None:
-            raise Misfit("is empty\nname at least one model")
+            raise MisfitError("is empty\nname at least one model")
         return self
 
 
@@ -249,21 +252,22 @@ class Pattern(Strict):
         found = [name for name in PATTERNS if getattr(self, name) is not None]
         if len(found) != 1:
             names = " and ".join(found) or "none"
-            raise Misfit(f"needs exactly one pattern, found {names}\none of: {', '.join(PATTERNS[1:])}, or a model's name")
+            raise MisfitError(
+                f"needs exactly one pattern, found {names}\none of: {', '.join(PATTERNS[1:])}, or a model's name"
+            )
         for option, patterns in _OPTIONS.items():
             if getattr(self, option) is not None and found[0] not in patterns:
                 message = f"{option} does not belong to {found[0]}\nit belongs to: {', '.join(sorted(patterns))}"
-                raise Misfit(message, at=(option,))
+                raise MisfitError(message, at=(option,))
         if self.cascade is not None and self.accept is None:
-            raise Misfit(
-                "a cascade needs accept: when is an answer good enough?\nwrite for example accept: prediction.score >= 0.7"
-            )
+            message = "a cascade needs accept: when is an answer good enough?"
+            raise MisfitError(f"{message}\nwrite for example accept: prediction.score >= 0.7")
         if self.aggregate is not None and self.aggregate.method == "first-accepted":
             message = "first-accepted is what a cascade does\nwrite cascade: [...] with accept:"
-            raise Misfit(message, at=("aggregate",))
+            raise MisfitError(message, at=("aggregate",))
         if self.policy is not None and found[0] != "single" and self.policy.name not in ORDERINGS:
             message = f"policy {self.policy.name} chooses one model, it does not order a {found[0]}"
-            raise Misfit(f"{message}\none of: {', '.join(ORDERINGS)}", at=("policy",))
+            raise MisfitError(f"{message}\none of: {', '.join(ORDERINGS)}", at=("policy",))
         self._check_rules()
         return self
 
@@ -272,12 +276,14 @@ class Pattern(Strict):
         always = next((index for index, rule in enumerate(rules) if rule.when is None), len(rules))
         if always < len(rules) - 1:
             message = f"is unreachable: rules[{always}] has no condition\nput rules[{always}] last"
-            raise Misfit(message, at=("rules", always + 1))
+            raise MisfitError(message, at=("rules", always + 1))
 
 
 def _pattern(value: Any) -> Any:
     if not isinstance(value, str | dict | Pattern):
-        raise Misfit(f"expected a model's name or a pattern, found {shown(value)}\none of: {', '.join(PATTERNS[1:])}")
+        raise MisfitError(
+            f"expected a model's name or a pattern, found {in_short(value)}\none of: {', '.join(PATTERNS[1:])}"
+        )
     return {"model": value} if isinstance(value, str) else value
 
 
@@ -305,7 +311,7 @@ class Route(Strict):
         options = {key: item for key, item in value.items() if key in _OPTIONS}
         twice = sorted(use.keys() & options.keys())
         if twice:
-            raise Misfit(f"{twice[0]} stands beside use and inside it\nkeep one of them", at=(twice[0],))
+            raise MisfitError(f"{twice[0]} stands beside use and inside it\nkeep one of them", at=(twice[0],))
         rest = {key: item for key, item in value.items() if key not in options}
         return {**rest, "use": {**use, **options}}
 
@@ -357,9 +363,9 @@ def _step(value: Any) -> Any:
     if isinstance(value, str):
         return value
     if not isinstance(value, dict):
-        raise Misfit(f"expected a step's name, or its name and options, found {shown(value)}")
+        raise MisfitError(f"expected a step's name, or its name and options, found {in_short(value)}")
     if len(value) != 1:
-        raise Misfit(f"expected one step, found {len(value)}\nwrite each as an entry of its own")
+        raise MisfitError(f"expected one step, found {len(value)}\nwrite each as an entry of its own")
     return {name: {} if options is None else options for name, options in value.items()}
 
 
@@ -382,7 +388,12 @@ class WorkflowSpec(Spec):
     """The folder of the model cards; by default ``models`` beside the folder ``workflows``."""
     input: Annotated[InputSpec | None, BeforeValidator(_input, json_schema_input_type=str | dict[str, Any])] = None
     window: Annotated[WindowSpec, BeforeValidator(_window, json_schema_input_type=str | dict[str, Any])] = WindowSpec()
-    preprocess: list[Annotated[str | dict[str, dict[str, Any]], BeforeValidator(_step)]] = Field(default_factory=list)
+    preprocess: list[
+        Annotated[
+            str | dict[str, dict[str, Any]],
+            BeforeValidator(_step, json_schema_input_type=str | dict[str, dict[str, Any] | None]),
+        ]
+    ] = Field(default_factory=list)
     """Steps in order: a name, or ``{name: {option: value}}``."""
     routes: list[Route] = Field(min_length=1)
     match: Literal["first", "all"] = "first"
@@ -407,9 +418,9 @@ class WorkflowSpec(Spec):
     @model_validator(mode="after")
     def _fallback(self) -> WorkflowSpec:
         if self.on_error == "fallback" and self.fallback is None:
-            raise Misfit("on_error: fallback needs a pattern to ask\nwrite fallback: MODEL", at=("on_error",))
+            raise MisfitError("on_error: fallback needs a pattern to ask\nwrite fallback: MODEL", at=("on_error",))
         if self.on_error != "fallback" and self.fallback is not None:
-            raise Misfit("is never asked\nwrite on_error: fallback, or remove it", at=("fallback",))
+            raise MisfitError("is never asked\nwrite on_error: fallback, or remove it", at=("fallback",))
         return self
 
     @model_validator(mode="after")
@@ -420,10 +431,10 @@ class WorkflowSpec(Spec):
             return self
         if self.match == "first" and always < last:
             message = f"is unreachable: routes[{always}] has no condition"
-            raise Misfit(f"{message}\nput routes[{always}] last, or write match: all", at=("routes", always + 1))
+            raise MisfitError(f"{message}\nput routes[{always}] last, or write match: all", at=("routes", always + 1))
         if self.default is not None:
             message = f"is unreachable: routes[{always}] has no condition and takes every record"
-            raise Misfit(f"{message}\nremove one of them", at=("default",))
+            raise MisfitError(f"{message}\nremove one of them", at=("default",))
         return self
 
 

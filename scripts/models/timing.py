@@ -21,11 +21,11 @@ from airflow_agentic.spec.load import load_model
 if TYPE_CHECKING:
     from airflow_agentic.spec.model import ModelCard
 
-SINGLES: Final = 40
+SINGLES: Final = 30
 """Records that are answered one by one: their median is the latency."""
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 """Times a sample is answered in the card's batches: the fastest is the throughput."""
-SAMPLE: Final = 192
+SAMPLE: Final = 96
 
 
 def main(card_path: str, records_path: str) -> int:

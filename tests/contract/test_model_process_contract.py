@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -24,10 +23,22 @@ from airflow_agentic.exceptions import (
     ModelUnavailableError,
 )
 from airflow_agentic.runtime import ModelProcess, Predictor, open_predictor, predict_records, start
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from airflow_agentic.spec.model import ModelCard
 
 ALLOWED = ["tiny_models"]
 MEASURED = ["latency_ms"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _triton_before_tensorflow() -> None:
+    """triton, which torch brings, crashes the process if it is loaded after TensorFlow: each has an LLVM of its own."""
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401
 
 
 def moody_card(folder: Path, **card: Any) -> ModelCard:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import contextlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,12 @@ import tiny_models as tiny
 
 from airflow_agentic.exceptions import ArtifactError, ModelLoadError, ModelUnavailableError
 from airflow_agentic.runtime import Predictor, open_predictor, predict_records
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import PREDICTION, RESULT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_agentic.spec.model import ModelCard
 
 ALLOWED = ["tiny_models"]
 
@@ -21,6 +26,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _triton_before_tensorflow() -> None:
+    """triton, which torch brings, crashes the process if it is loaded after TensorFlow: each has an LLVM of its own."""
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401
 
 
 class PredictorContract:
@@ -121,7 +133,7 @@ class ArtifactContract(PredictorContract):
         name = str(card.runtime.artifact)
         (tmp_path / name).write_bytes(b"no model at all")
         broken = card.model_copy(update={"runtime": card.runtime.model_copy(update={"artifact": str(tmp_path / name)})})
-        with pytest.raises(ModelLoadError, match="^model 'tiny': "):
+        with pytest.raises(ModelLoadError, match=r"^model 'tiny': "):
             open_predictor(broken, allowed_handlers=ALLOWED).load()
 
     def test_another_number_of_labels(self, card: ModelCard, records: pa.Table) -> None:

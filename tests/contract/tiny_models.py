@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from airflow_agentic.exceptions import RecordError
 from airflow_agentic.spec.load import model_from
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import RECORD, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from airflow_agentic.spec.model import ModelCard
 
 COLUMNS = ["a", "b", "c", "d"]
 LABELS = ["cat", "dog", "owl"]
@@ -175,6 +179,7 @@ def moody(text: str) -> Any:
     """A handler of text that does what the text says."""
     import os
     import signal
+    import sys
     import threading
 
     if text == "raise":
@@ -184,7 +189,8 @@ def moody(text: str) -> Any:
     if text == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if text == "exit":
-        print("I am leaving")
+        sys.stdout.write("I am leaving\n")
+        sys.stdout.flush()
         os._exit(7)
     if text == "hang":
         threading.Event().wait()
@@ -193,7 +199,7 @@ def moody(text: str) -> Any:
         threading.Event().wait()
         return str(len(hoard))
     if text == "print":
-        print("hello from the model")
+        sys.stdout.write("hello from the model\n")
     if text == "pid":
         return str(os.getpid())
     return ("good" if "good" in text else "bad", 0.75)

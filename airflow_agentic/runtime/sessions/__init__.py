@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from airflow_agentic.runtime.base import Session
-from airflow_agentic.spec.model import ModelCard
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from airflow_agentic.runtime.base import Session
+    from airflow_agentic.spec.model import ModelCard
 
 _OPENERS: Final = {
     "torch": "airflow_agentic.runtime.sessions.torch",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from airflow_agentic.exceptions import ModelLoadError
-from airflow_agentic.runtime.base import Arrays
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.spec.model import ModelCard
 
 
 def named(found: Any, numpy: Callable[[Any], npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

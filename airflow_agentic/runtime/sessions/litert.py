@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.runtime.base import Arrays, Session
 from airflow_agentic.runtime.sessions.arrays import by_input
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_agentic.runtime.base import Arrays, Session
+    from airflow_agentic.spec.model import ModelCard
 
 _LIMITS: Final = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.runtime.base import Arrays, Session
 from airflow_agentic.runtime.sessions.arrays import by_input, fitted
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from airflow_agentic.runtime.base import Arrays, Session
+    from airflow_agentic.spec.model import ModelCard
 
 _TYPES: Final = {"float": "float32", "double": "float64", "string": "object"}
 _ERRORS_ONLY: Final = 3

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.runtime.base import Arrays, Session
 from airflow_agentic.runtime.imports import import_allowed
 from airflow_agentic.runtime.sessions.arrays import named
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from airflow_agentic.runtime.base import Arrays, Session
+    from airflow_agentic.spec.model import ModelCard
 
 log = logging.getLogger(__name__)
 

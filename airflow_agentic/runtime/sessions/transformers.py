@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.runtime.base import Arrays, Session
 from airflow_agentic.runtime.sessions.torch import TorchSession, import_torch, torch_device
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from airflow_agentic.runtime.base import Arrays, Session
+    from airflow_agentic.spec.model import ModelCard
 
 log = logging.getLogger(__name__)
 

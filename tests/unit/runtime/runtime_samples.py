@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.spec.load import model_from
-from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.tables import RECORD, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from airflow_agentic.spec.model import ModelCard
 
 FIELDS = {"text": "text", "struct": "text", "tensor": "text", "bytes": "data", "uri": "uri"}
 

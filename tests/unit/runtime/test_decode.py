@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +13,11 @@ from runtime_samples import card, errors
 from airflow_agentic.exceptions import ModelLoadError
 from airflow_agentic.runtime.decode import json_lists, open_decoder
 from airflow_agentic.runtime.encode import Encoded
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from airflow_agentic.spec.model import ModelCard
 
 THREE = {"classes": ["a", "b", "c"]}
 
@@ -84,7 +87,7 @@ def test_softmax_of_one_number_is_no_answer() -> None:
 
 def test_another_number_of_rows() -> None:
     decoder = open_decoder(spec(THREE), Path)
-    with pytest.raises(ValueError, match="^the model answered 1 rows for 2 records$"):
+    with pytest.raises(ValueError, match=r"^the model answered 1 rows for 2 records$"):
         decoder({"0": np.array([[1.0, 2.0, 3.0]])}, Encoded(arrays={}, rows=2))
 
 

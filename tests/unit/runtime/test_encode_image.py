@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,7 +13,9 @@ from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
 from airflow_agentic.runtime import encode_image
 from airflow_agentic.runtime.encode import Encoded, open_encoder
 from airflow_agentic.runtime.encode_image import ImageEncoder
-from airflow_agentic.spec.model import ModelCard
+
+if TYPE_CHECKING:
+    from airflow_agentic.spec.model import ModelCard
 
 
 def image_card(framework: str = "tensorflow", **image: Any) -> ModelCard:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from runtime_samples import card, errors, inputs, records, texts
 
@@ -12,6 +11,9 @@ from airflow_agentic.exceptions import HandlerNotAllowedError, ModelLoadError, M
 from airflow_agentic.runtime import open_predictor
 from airflow_agentic.runtime.imports import is_allowed
 from airflow_agentic.tables import RESULT, table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def parrot(value: Any) -> Any:
@@ -138,7 +140,11 @@ WANTED = "a classes card takes a label, (label, score) or {label: score}"
         ),
         ({"fields": {"a": "string"}}, "[1]", "the handler gave [1]: a fields card takes a dict"),
         ({"fields": {"a": "string"}}, "{}", "the handler gave {}: field 'a' must be of type string"),
-        ({"fields": {"a": "integer"}}, "{'a': True}", "the handler gave {'a': True}: field 'a' must be of type integer"),
+        (
+            {"fields": {"a": "integer"}},
+            "{'a': True}",
+            "the handler gave {'a': True}: field 'a' must be of type integer",
+        ),
     ],
 )
 def test_what_does_not_fit_the_card(output: Any, given: str, message: str) -> None:

@@ -47,7 +47,8 @@ def rendered(rows: list[dict[str, Any]]) -> str:
 def test_parquet_and_json_lines_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([GOOD], schema=ANSWER), tmp_path / "part-0.parquet")
     (tmp_path / "part-1.jsonl").write_text(json.dumps(BAD) + "\n")
-    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / "dead_letters").mkdir()
+    (tmp_path / "dead_letters" / "part-1.jsonl").write_text(json.dumps(BAD) + "\n")
 
     assert [row["record_id"] for row in read_answers(tmp_path.as_uri())] == ["photo-1", "photo-2"]
 
