@@ -60,7 +60,9 @@ def cards(*names: str, **said: Any) -> list[ModelCard]:
     return [card(name, **said) for name in names]
 
 
-def workflow(routes: Sequence[Any] | None = None, *, use: Any = "fake", folder: Path = FOLDER, **changes: Any) -> WorkflowSpec:
+def workflow(
+    routes: Sequence[Any] | None = None, *, use: Any = "fake", folder: Path = FOLDER, **changes: Any
+) -> WorkflowSpec:
     """A workflow.
 
     :param routes: as YAML would say them; without them there is one route that takes every record, to ``use``.

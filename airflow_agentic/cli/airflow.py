@@ -6,15 +6,21 @@ Airflow asks for them while it builds its parser: this module imports nothing el
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand
 
-_PROJECT = Arg(("--project",), metavar="DIR", default=".", help="The project's folder; by default this one")
-_JSON = Arg(("--json",), action="store_true", help="JSON for machines")
-_PATH = Arg(("path",), nargs="?", default=".", help="A project, a folder of workflows or model cards, or one file")
-_WORKFLOW = Arg(("workflow",), nargs="?", help="Its name or file; by default the only one")
-_FORMAT = Arg(("--format",), choices=("text", "mermaid", "dot", "json"), default="text", help="How it is drawn")
-_DESTINATION = Arg(("destination",), help="The Dag folder")
+
+def _arg(*flags: str, **options: Any) -> Arg:
+    return Arg(flags, **options)  # type: ignore[no-untyped-call]  # Airflow's own has no annotations
+
+
+_PROJECT = _arg("--project", metavar="DIR", default=".", help="The project's folder; by default this one")
+_JSON = _arg("--json", action="store_true", help="JSON for machines")
+_PATH = _arg("path", nargs="?", default=".", help="A project, a folder of workflows or model cards, or one file")
+_WORKFLOW = _arg("workflow", nargs="?", help="Its name or file; by default the only one")
+_FORMAT = _arg("--format", choices=("text", "mermaid", "dot", "json"), default="text", help="How it is drawn")
+_DESTINATION = _arg("destination", help="The Dag folder")
 
 
 def commands() -> list[CLICommand]:

@@ -72,7 +72,8 @@ def sync(
 ) -> None:
     """Write one small Dag file a workflow into DEST, and remove those of workflows that are gone.
 
-    Only files that this command wrote are overwritten or removed. A workflow that cannot be read keeps its file.
+    Only files that this command wrote are overwritten or removed. While a workflow has an error, nothing is removed and
+    its own file stays as it is; exit 3.
     """
     from airflow_agentic.exceptions import SpecError
     from airflow_agentic.project import Project
@@ -81,7 +82,9 @@ def sync(
     wanted, broken = {}, []
     for path in home.files:
         try:
-            wanted[f"{home.load(path).name}.py"] = dag_file(path, destination, home.root)
+            workflow = home.load(path)
+            workflow.plan  # noqa: B018  # compiles it
+            wanted[f"{workflow.name}.py"] = dag_file(path, destination, home.root)
         except SpecError as error:
             broken.append(error)
     _refuse_foreign(destination, wanted)

@@ -26,12 +26,12 @@ USAGE: Final = 2
 SPEC: Final = 3
 """A model card, a workflow or the lock file is wrong or out of date."""
 MODEL: Final = 4
-"""A model, its files or its extra is missing, or its code is not allowed: nothing could be answered."""
+"""No model could answer: one, its files or its extra is missing, or its code is not allowed."""
 INTERRUPTED: Final = 130
 
 HELP: Final = (
     "Exit codes: 0 all well; 1 some records have no answer; 2 a wrong argument or unreadable input; 3 a card, workflow "
-    "or lock file is wrong or out of date; 4 a model, its files or its extra is missing; 130 interrupted."
+    "or lock file is wrong or out of date; 4 no model could answer: one, its files or its extra is missing; 130 interrupted."
 )
 
 

@@ -25,8 +25,7 @@ def lock(
     from airflow_agentic.project import LOCK_FILE, Project, write_lock
 
     home = Project.find(project)
-    before = _before(home, strict=check)
-    now = found(home) if check else write_lock(home)
+    before, now = _before(home, strict=check), found(home)
     lines = _lines(before, now)
     if not lines:
         typer.echo("no workflow has a query: there is nothing to pin")
@@ -41,6 +40,7 @@ def lock(
         )
         raise typer.Exit(exits.SPEC)
     else:
+        write_lock(home)
         typer.echo(f"{LOCK_FILE} is written")
 
 
@@ -62,14 +62,14 @@ def found(project: Project) -> Locked:
 def _before(project: Project, *, strict: bool) -> Locked:
     """The present lock file; one that cannot be read counts as none where it is about to be replaced."""
     from airflow_agentic.exceptions import SpecError
-    from airflow_agentic.project import read_lock
+    from airflow_agentic.project import LOCK_FILE, read_lock
 
     try:
         return read_lock(project.root)
     except SpecError:
         if strict:
             raise
-        (project.root / "agentic.lock").unlink()
+        (project.root / LOCK_FILE).unlink()  # loading a workflow reads it
         return {}
 
 

@@ -137,7 +137,7 @@ class State:
             ("figures", _figures(self.card, self.info)),
         ]
         card = self.card.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        text: str = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
+        text: str = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
         return [*aligned(facts), "", *text.rstrip("\n").split("\n")]
 
 

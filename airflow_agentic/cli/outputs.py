@@ -88,10 +88,13 @@ class Screen:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         shown = [index for index in range(len(HEADINGS)) if any(line[index] for line in self._held)]
         for index in shown:
-            right = HEADINGS[index] in {"score", "time"}
-            table.add_column(HEADINGS[index], justify="right" if right else "left", no_wrap=right)
+            name = HEADINGS[index]
+            number = name in {"score", "time"}
+            shrinks = name in {"record", "why"}  # where the terminal is too narrow
+            table.add_column(name, justify="right" if number else "left", no_wrap=not shrinks)
         for line in self._held:
-            table.add_row(*(Text(line[index]) for index in shown), style="red" if line.failed else "")
+            cells = (Text(line[index], no_wrap=True, overflow="ellipsis") for index in shown)
+            table.add_row(*cells, style="red" if line.failed else "")
         self._console.print(table)
 
 

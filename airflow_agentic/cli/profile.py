@@ -36,7 +36,7 @@ def profile(
             "--input",
             "-i",
             metavar="INPUT",
-            help="What it is given, as for run; by default the input of a workflow that uses it.",
+            help="What it is given, as for run; by default the inputs of workflows that do its task.",
         ),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="Records to measure with; fewer are repeated.")] = 100,
@@ -195,7 +195,7 @@ def _records(
             break
     kept = [table for table in found if len(table)]
     if not kept:
-        where = "the input" if inputs else "the inputs of the workflows that use it"
+        where = "the input" if inputs else "the inputs of the project's workflows"
         raise InputError(f"no record for {card.name!r} (task {card.task}) in {where}; give some with --input")
     same = [table for table in kept if table.schema.equals(kept[0].schema)]
     return pa.concat_tables(same).slice(0, rows)
@@ -215,11 +215,11 @@ def _batches(
     for path in project.files:
         try:
             workflow = project.load(path)
-            used = card.name in workflow.plan.models
+            able = card.task in workflow.tasks
         except SpecError:
             continue
         own = workflow.spec.input
-        if used and own is not None and "{" not in own.uri:
+        if able and own is not None and "{" not in own.uri:
             yield from Source(arguments=(), workflow=workflow.spec, rows=rows, allowed_uris=allowed_uris).batches()
 
 

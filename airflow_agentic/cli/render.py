@@ -23,6 +23,7 @@ MODEL_CODES: Final = frozenset({"all_unhealthy", "model_failed", "model_unavaila
 """Errors that say that no model could be used."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_GATE: Final = re.compile(r"\((\d+\.\d\d), not prediction\.score (>=?) (\d*\.?\d+)\)")
 _MEMBER_FIELDS: Final = ("model", "label", "score", "value", "error")
 
 
@@ -110,7 +111,15 @@ class Lines:
         if answer["model"] not in {one["model"] for one in predictions}:
             said.append(", ".join(map(_member, predictions)))
         said.append("degraded" if answer["degraded"] else "")
-        return _clean("; ".join(part for part in said if part))
+        return _clean(_GATE.sub(_compared, "; ".join(part for part in said if part)))
+
+
+def _compared(found: re.Match[str]) -> str:
+    """``(0.42, not prediction.score >= 0.7)`` as ``(0.42 < 0.70)``; as it is where two digits would not show it."""
+    score, operator, limit = float(found[1]), found[2], float(found[3])
+    holds = score < limit if operator == ">=" else score <= limit
+    plain = len(found[3].partition(".")[2]) <= 2
+    return f"({score:.2f} {'<' if operator == '>=' else '≤'} {limit:.2f})" if holds and plain else found[0]
 
 
 def record_name(given: Mapping[str, Any] | None, record_id: str) -> str:

@@ -37,7 +37,7 @@ def validate(
     if as_json:
         typer.echo(json.dumps(report.document(), indent=2, ensure_ascii=False))
     else:
-        for problem in report.problems:
+        for problem in report.sorted():
             typer.echo(str(problem))
         for said in report.unchecked:
             typer.secho(said, dim=True, err=True)
@@ -63,6 +63,10 @@ class Report:
         """Note its problems, each once: a workflow repeats those of a broken card it names."""
         self.problems += [problem for problem in error.problems if problem not in self.problems]
 
+    def sorted(self) -> list[Problem]:
+        """The problems as they stand in the files."""
+        return sorted(self.problems, key=lambda one: (one.file, one.line or 0, one.column or 0))
+
     def verdict(self) -> list[str]:
         """``1 of 3 workflows has an error``."""
         kinds = (("workflow", self.workflows, self.bad_workflows), ("model card", self.models, self.bad_models))
@@ -83,7 +87,7 @@ class Report:
             "models": {"checked": self.models, "with_errors": self.bad_models},
             "problems": [
                 {name: getattr(one, name) for name in ("file", "line", "column", "path", "message", "hint")}
-                for one in self.problems
+                for one in self.sorted()
             ],
             "unchecked": self.unchecked,
         }

@@ -22,11 +22,12 @@ from airflow_agentic.pipeline.combination import Combination, Ensemble, gates, l
 from airflow_agentic.pipeline.combine import Combiner
 from airflow_agentic.pipeline.pool import Bools, Ints, Pool, ShardPredictions
 from airflow_agentic.pipeline.steps import parse_step
+from airflow_agentic.pipeline.texts import coded, joined, spread
 from airflow_agentic.plan.columns import gate_columns
 from airflow_agentic.plan.ir import Aggregate, Feed, Gate, Infer, Plan, Preprocess, Route
 from airflow_agentic.routing.conditions import Condition
 from airflow_agentic.routing.decide import Decider, Shard
-from airflow_agentic.routing.decision import targets
+from airflow_agentic.routing.distinct import distinct
 
 Predict = Callable[[pa.Table], pa.Table]
 """Records (``tables.RECORD`` with ``row``) → ``tables.PREDICTION``, one row per record, in order."""
@@ -125,11 +126,9 @@ def gate(node: Gate, state: ShardState, decider: Decider, *, allowed_handlers: S
         (valid, None) if node.accept is None else _accepts(node.accept, state, combiner.pool, slot.index, valid)
     )
     asked = slot.present | (_unrouted(state) if node.unrouted else False)
-    parts = [_accepted(node, state, decider, np.flatnonzero(asked & good))]
-    bad = np.flatnonzero(asked & ~good)
-    for reason, rows in _reasons(combiner.pool, slot.index, bad, node.accept, said):
-        parts.append(_rejected(node, state, decider, rows, reason))
-    selection = pa.concat_tables(parts).unify_dictionaries()
+    accepted = _accepted(node, state, decider, np.flatnonzero(asked & good))
+    rejected = _rejected(node, state, decider, combiner.pool, slot.index, np.flatnonzero(asked & ~good), said)
+    selection = pa.concat_tables([accepted, rejected]).unify_dictionaries()
     return selection.take(pc.sort_indices(selection, [("row", "ascending")])).combine_chunks()
 
 
@@ -156,12 +155,19 @@ def _accepted(node: Gate, state: ShardState, decider: Decider, rows: Ints) -> pa
     return _outcome(rows, "accepted", node.rule, "")
 
 
-def _rejected(node: Gate, state: ShardState, decider: Decider, rows: Ints, reason: str) -> pa.Table:
+def _rejected(
+    node: Gate, state: ShardState, decider: Decider, pool: Pool, index: Ints, rows: Ints, said: pa.Array | None
+) -> pa.Table:
     if node.rejected is None:
-        return _outcome(rows, "rejected", node.rule, reason)
-    following = [_infer_node(state.plan, name).model for name in targets(node.rejected)]
-    asked = f"{reason}, asked {'the next' if len(following) > 1 else following[0]}" if following else reason
-    return decider.select(node.rejected, state.shard, rows, rule=node.rule, reason=asked)
+        selection = _outcome(rows, "rejected", node.rule, "")
+    else:
+        selection = decider.select(node.rejected, state.shard, rows, rule=node.rule, again=True)
+    if not len(rows):
+        return selection
+    why = _why(pool, index, rows, node.accept, said)
+    place = np.searchsorted(rows, selection.column("row").to_numpy())
+    reason = joined(why.take(pa.array(place)), selection.column("reason"))
+    return selection.set_column(selection.schema.get_field_index("reason"), tables.SELECTION.field("reason"), reason)
 
 
 def _outcome(rows: Ints, outcome: str, rule: str, reason: str) -> pa.Table:
@@ -175,30 +181,31 @@ def _outcome(rows: Ints, outcome: str, rule: str, reason: str) -> pa.Table:
     return pa.table(columns, schema=tables.SELECTION)
 
 
-def _reasons(
-    pool: Pool, index: Ints, rows: Ints, accept: str | None, messages: pa.Array | None
-) -> list[tuple[str, Ints]]:
-    """Rejected rows grouped by why: ``lite0-tf was unsure (0.39, not prediction.score >= 0.7)``."""
-    if not len(rows):
-        return []
-    chosen = pool.take(index[rows], ["model", "score", "error"]).to_pylist()
-    failed = messages.take(pa.array(rows)).to_pylist() if messages is not None else [None] * len(rows)
-    grouped: dict[str, list[int]] = {}
-    for row, prediction, message in zip(rows, chosen, failed, strict=True):
-        grouped.setdefault(_why(prediction, accept, message), []).append(int(row))
-    return [(reason, np.array(group, np.int64)) for reason, group in grouped.items()]
+def _why(pool: Pool, index: Ints, rows: Ints, accept: str | None, messages: pa.Array | None) -> pa.DictionaryArray:
+    """Why each row is rejected: ``lite0-tf was unsure (0.39, not prediction.score >= 0.7)``."""
+    chosen = pool.take(index[rows], ["model", "score", "error"])
+    said = pa.nulls(len(rows), pa.string()) if messages is None else messages.take(pa.array(rows)).cast(pa.string())
+    columns = [
+        chosen.column("model").combine_chunks(),
+        pc.struct_field(chosen.column("error").combine_chunks(), "code"),
+        said,
+        pc.round(chosen.column("score").combine_chunks(), 2),
+    ]
+    first, group = distinct(columns, len(rows))
+    of_each = zip(*(column.take(first).to_pylist() for column in columns), strict=True)
+    texts = [_said(model, error, message, score, accept) for model, error, message, score in of_each]
+    return coded(group.to_numpy(), texts)
 
 
-def _why(prediction: Mapping[str, Any], accept: str | None, message: str | None) -> str:
-    model = prediction["model"] or "no model"
-    if prediction["error"] is not None:
-        return f"{model} failed ({prediction['error']['code']})"
-    if prediction["model"] is None:
+def _said(model: str | None, error: str | None, message: str | None, score: float | None, accept: str | None) -> str:
+    name = model or "no model"
+    if error is not None:
+        return f"{name} failed ({error})"
+    if model is None:
         return "no model was asked"
-    if message:
-        return f"{model}: {accept} cannot be evaluated ({message})"
-    score = prediction["score"]
-    return f"{model} was unsure ({score:.2f}, not {accept})" if score is not None else f"{model}: not {accept}"
+    if message is not None:
+        return f"{name}: {accept} cannot be evaluated ({message})"
+    return f"{name} was unsure ({score:.2f}, not {accept})" if score is not None else f"{name}: not {accept}"
 
 
 def infer(node: Infer, state: ShardState, predict: Predict, *, allowed_handlers: Sequence[str] = ()) -> pa.Table:
@@ -222,17 +229,18 @@ def infer(node: Infer, state: ShardState, predict: Predict, *, allowed_handlers:
 def given(node: Infer, state: ShardState, *, allowed_handlers: Sequence[str] = ()) -> tuple[pa.Table, pa.Array]:
     """The records ``node`` is given, with ``row``, and why each came here."""
     rows = state.assigned(node)
-    reasons = np.full(state.records.num_rows, None, dtype=object)
+    reasons = pa.nulls(state.records.num_rows, pa.string())
     for control in node.controls:
         if control in state.selections:
             selection = state.selections[control]
-            hit = np.asarray(pc.fill_null(pc.equal(selection.column("target").cast(pa.string()), node.id), False))
-            mine = selection.filter(pa.array(hit))
-            reasons[mine.column("row").to_numpy()] = mine.column("reason").to_pylist()
+            hit = pc.fill_null(pc.equal(selection.column("target").cast(pa.string()), node.id), False)
+            mine = selection.select(["row", "reason"]).filter(hit)
+            given_here = spread(mine.column("reason"), mine.column("row").to_numpy(), len(reasons))
+            reasons = pc.coalesce(given_here.cast(pa.string()), reasons)
     records = state.records.take(pa.array(rows))
     if node.feed is not None:
         records = _fed(records, rows, node.feed, state, allowed_handlers)
-    return records.append_column("row", pa.array(rows.astype(np.int32))), pa.array(reasons[rows].tolist(), pa.string())
+    return records.append_column("row", pa.array(rows.astype(np.int32))), reasons.take(pa.array(rows))
 
 
 def _fed(records: pa.Table, rows: Ints, feed: Feed, state: ShardState, allowed_handlers: Sequence[str]) -> pa.Table:

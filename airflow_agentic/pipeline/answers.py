@@ -12,6 +12,7 @@ from airflow_agentic import tables
 from airflow_agentic.pipeline.combination import Combination, Leaf, leaves
 from airflow_agentic.pipeline.combine import Combiner
 from airflow_agentic.pipeline.outcomes import refusal, refusals
+from airflow_agentic.pipeline.texts import coded, joined, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,45 +98,17 @@ def _errors(chosen: pa.Table, slot: Slot, shard: ShardPredictions) -> pa.Array:
 
 def _route(selections: Sequence[pa.Table], chosen: pa.Table, rows: int) -> pa.Array:
     """Each row's rule (the first that decided it) and reasons: one a control, and the verdict of an ensemble."""
-    rules, reasons = _Texts(rows), _Texts(rows, joined=True)
+    rule, reason = pa.nulls(rows, pa.string()), coded(np.full(rows, -1), [])
     for selection in selections:
         row = selection.column("row").to_numpy()
         first = np.flatnonzero(np.append(True, row[1:] != row[:-1])[: len(row)])
-        for name, texts in (("rule", rules), ("reason", reasons)):
-            texts.add(row[first], selection.column(name).take(pa.array(first)))
-    combined = np.flatnonzero(chosen.column("model_version").is_null())  # a model's own is in the selection
-    reasons.add(combined, chosen.column("reason").take(pa.array(combined)))
-    return pa.StructArray.from_arrays([rules.array(), reasons.array()], fields=list(tables.ROUTE))
-
-
-class _Texts:
-    """A text for each row; few are different, so each is made once.
-
-    :param joined: further texts of a row follow its first one; otherwise the first stays.
-    """
-
-    def __init__(self, rows: int, *, joined: bool = False) -> None:
-        self.code = np.zeros(rows, dtype=np.int64)
-        self.texts: list[str] = [""]
-        self.joined = joined
-
-    def add(self, rows: Ints, texts: pa.ChunkedArray) -> None:
-        """Add ``texts`` to ``rows``; a null adds nothing."""
-        encoded = texts.unify_dictionaries() if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
-        words = encoded.chunk(0).dictionary.to_pylist() if encoded.num_chunks else []
-        parts = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded.chunks]
-        added = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
-        pair, inverse = np.unique(self.code[rows] * (len(words) + 1) + added + 1, return_inverse=True)
-        start = len(self.texts)
-        for before, word in zip(pair // (len(words) + 1), pair % (len(words) + 1), strict=True):
-            said = [self.texts[before], words[word - 1] if word else ""]
-            self.texts.append("; ".join(text for text in (said if self.joined or not said[0] else said[:1]) if text))
-        self.code[rows] = start + inverse
-
-    def array(self) -> pa.Array:
-        """The texts; null where a row has none and they are not joined."""
-        texts = self.texts if self.joined else [text or None for text in self.texts]
-        return pa.array(texts, pa.string()).take(pa.array(self.code))
+        taken = selection.select(["rule", "reason"]).take(pa.array(first))
+        rule = pc.coalesce(rule, spread(taken.column("rule"), row[first], rows).cast(pa.string()))
+        reason = joined(reason, spread(taken.column("reason"), row[first], rows))
+    combined = np.flatnonzero(chosen.column("model_version").is_null())  # a model's own reason is in the selection
+    reason = joined(reason, spread(chosen.column("reason").take(pa.array(combined)), combined, rows))
+    texts = pc.fill_null(reason.cast(pa.string()), "")
+    return pa.StructArray.from_arrays([rule, texts], fields=list(tables.ROUTE))
 
 
 def _first(scores: pa.Array) -> pa.Array:

@@ -52,11 +52,15 @@ class Resolver:
         if name in {locked for names in self.locked.values() for locked in names}:
             hint = "the lock file pins it; add its card, or run `airflow-agentic lock` again"
         elif near is not None:
-            hint = f"did you mean {near!r} ({self.registry.cards[near].source.file})?"
+            hint = f"did you mean {near!r}{self._file(near)}?"
         elif self.registry.broken:
             hint += f"; cards that cannot be read: {', '.join(sorted(self.registry.broken))}"
         self.refuse(path, f"no model is called {name!r}", hint)
         return None
+
+    def _file(self, name: str) -> str:
+        source = self.registry.cards[name].source
+        return f" ({source.file})" if source.in_file else ""
 
     def members(self, candidates: Candidates, path: KeyPath, policy: Policy | None) -> list[tuple[Pattern, KeyPath]]:
         """The members of a pattern with their places, in the order they are asked.

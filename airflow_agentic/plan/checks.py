@@ -24,7 +24,11 @@ AVERAGES = frozenset({"mean", "weighted-mean", "median"})
 COMPARABLE = frozenset({"probability", "calibrated_probability"})
 FREE = frozenset({"merge", "handler", "stack"})
 """Methods that take answers of any kind."""
-FEEDS = {"prediction.label": "text", "prediction.value": "tensor", "prediction.output": "json"}
+FEEDS = {"prediction.label": "text", "prediction.value": "tensor", "prediction.output": "tabular or json"}
+_FIELDS = {
+    "string": "text", "object": "tabular or json",
+    "number": "tensor", "integer": "tensor", "boolean": "tensor", "array": "tensor",
+}  # fmt: skip
 SHOWN_LABELS = 60
 
 
@@ -140,6 +144,7 @@ def check_feed(
     sources = [fields] if isinstance(fields, str) else list(fields.values())
     if not sources:
         resolver.refuse(path, "is empty", "name at least one field")
+        return
     for source in sources:
         _check_source(resolver, before, source, path)
     given = "tabular or json" if isinstance(fields, dict) else _given(before, fields)
@@ -177,12 +182,15 @@ def _kind(card: ModelCard) -> str:
 
 
 def _given(before: Sequence[ModelCard], source: str) -> str | None:
-    if source.startswith("prediction.output."):
-        kinds = {(card.output.fields or {}).get(source.rpartition(".")[2]) for card in before}
-        return "text" if kinds == {"string"} else "json" if kinds <= {"object", "array"} else None
-    if source == "prediction.output" and all(card.output.embedding for card in before):
-        return "tensor"
-    return FEEDS.get(source)
+    """What kind of input ``source`` is; ``None`` where the models differ or do not have it."""
+    field = source.removeprefix("prediction.output.")
+    if field != source:
+        kinds = {_FIELDS.get((card.output.fields or {}).get(field, "")) for card in before}
+    elif source == "prediction.output":
+        kinds = {"tensor" if card.output.embedding else FEEDS[source] for card in before}
+    else:
+        kinds = {FEEDS.get(source)}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def finish(plan: Plan) -> Plan:

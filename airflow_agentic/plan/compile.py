@@ -13,7 +13,7 @@ from airflow_agentic.pipeline.combination import Coalesce, Combination, Ensemble
 from airflow_agentic.pipeline.steps import parse_step
 from airflow_agentic.plan.candidates import Resolver
 from airflow_agentic.plan.checks import check_condition, finish
-from airflow_agentic.plan.columns import column_type, gate_columns, record_columns
+from airflow_agentic.plan.columns import RECORD_COLUMNS, column_type, gate_columns, record_columns
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Options, Plan, Preprocess, Publish, Route
 from airflow_agentic.plan.patterns import Fragment, PatternCompiler, route_id
 from airflow_agentic.registry import ModelInfo, Registry
@@ -109,12 +109,15 @@ class _Compiler:
                 parallelism=workflow.parallelism,
                 shard_rows=workflow.shard.rows,
                 shard_bytes=workflow.shard.bytes,
-                retention=workflow.retention,
             ),
         )
 
     def _preprocess(self) -> tuple[tuple[tuple[str, dict[str, Any]], ...], dict[str, ColumnType]]:
         features: dict[str, ColumnType] = dict(self.workflow.input.features) if self.workflow.input else {}
+        for name in features:
+            if f"record.{name}" in RECORD_COLUMNS:
+                message = f"every record has the column {name!r}"
+                self.resolver.refuse(("input", "features", name), message, "remove it, or rename it with input.columns")
         steps: list[tuple[str, dict[str, Any]]] = []
         for index, entry in enumerate(self.workflow.preprocess):
             name, options = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()), ("", {}))

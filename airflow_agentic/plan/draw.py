@@ -84,12 +84,21 @@ def _show(combination: Combination, plan: Plan) -> str:
             shown += f" ─ gate ({_verdict(gate)}) ─ {_show(stage, plan)}"
         return shown
     if isinstance(combination, Chained):
-        return f"{_show(combination.earlier, plan)} ─ then ─ {_show(combination.last, plan)}"
+        last = _show(combination.last, plan)
+        if isinstance(combination.earlier, Ensemble) and _is_stack(combination.last, plan):
+            return f"{_show(combination.earlier.model_copy(update={'method': 'stack'}), plan)} ─ {last}"
+        return f"{_show(combination.earlier, plan)} ─ then ─ {last}"
     if isinstance(combination, Primary):
         shadows = ", ".join(_show(shadow, plan) for shadow in combination.shadows)
         return f"{_show(combination.primary, plan)} (shadow: {shadows})"
     members = ", ".join(_show(member, plan) for member in combination.members)
     return f"{members} ({combination.method}, {combination.quorum} of {len(combination.members)})"
+
+
+def _is_stack(combination: Combination, plan: Plan) -> bool:
+    """Whether it is a meta-model, fed with the scores of an ensemble's members."""
+    node = plan.node(_first(combination))
+    return isinstance(node, Infer) and node.feed is not None and node.feed.fields == "members"
 
 
 def mermaid(plan: Plan) -> str:

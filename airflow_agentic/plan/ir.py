@@ -120,7 +120,6 @@ class Options(Strict):
     parallelism: int = 8
     shard_rows: int = 1000
     shard_bytes: int = 64 * 2**20
-    retention: float | None = None
 
 
 class Plan(Strict):

@@ -109,7 +109,7 @@ class PatternCompiler:
         node_id = self._unused(f"{place.route}.{name}", self.taken)
         needs = ["preprocess", *place.controls]
         if place.feed is not None:
-            needs += [leaf.node for leaf in leaves(place.feed.source)]
+            needs += self._read(place.feed.source)
         self.nodes.append(
             Infer(
                 id=node_id,
@@ -185,17 +185,22 @@ class PatternCompiler:
         )
 
     def _gate(self, fragment: Fragment, place: _Place, controls: tuple[str, ...], accept: str | None) -> Gate:
-        nodes = [leaf.node for leaf in leaves(fragment.combine)]
         label = fragment.single or fragment.name.partition("(")[0]
         return Gate(
             id=self._unused(f"{place.route}.gate-{label}", self.taken),
             group=place.route,
-            needs=tuple(dict.fromkeys(("preprocess", *controls, *nodes))),
+            needs=tuple(dict.fromkeys(("preprocess", *controls, *self._read(fragment.combine)))),
             source=fragment.combine,
             accept=accept,
             rule=render_path(place.path),
             on_error=self.resolver.workflow.on_error,
         )
+
+    def _read(self, combination: Combination) -> list[str]:
+        """The nodes whose tables evaluating ``combination`` takes: models, and the controls that gave them rows."""
+        models = {leaf.node for leaf in leaves(combination)}
+        found = [node for node in self.nodes if isinstance(node, Infer) and node.id in models]
+        return [name for node in found for name in (*node.controls, node.id)]
 
     def _ensemble(self, pattern: Pattern, place: _Place) -> Fragment:
         first = self.resolver.members(pattern.ensemble, (*place.path, "ensemble"), None) if pattern.ensemble else []

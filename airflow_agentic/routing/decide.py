@@ -115,23 +115,26 @@ class Decider:
         self.load: Mapping[str, int] = {} if load is None else load
 
     def select(
-        self, decision: Decision, shard: Shard, rows: Rows | None = None, *, rule: str = "", reason: str = ""
+        self, decision: Decision, shard: Shard, rows: Rows | None = None, *, rule: str = "", again: bool = False
     ) -> pa.Table:
         """Where ``rows`` (all, where absent) go.
 
+        :param again: somebody has been asked already: the reasons say who is asked now.
         :returns: ``tables.SELECTION``: for every row at least one entry, except for rows a :class:`Sample` leaves out.
         """
         emitted = _Emitted()
         everything = np.arange(len(shard), dtype=np.int64) if rows is None else rows
-        _Walk(self, shard, emitted).visit(decision, everything, rule or None, reason)
+        walk = _Walk(self, shard, emitted, again=decision if again else None)
+        walk.visit(decision, everything, rule or None, "")
         return emitted.table()
 
 
 class _Walk:
-    def __init__(self, decider: Decider, shard: Shard, emitted: _Emitted) -> None:
+    def __init__(self, decider: Decider, shard: Shard, emitted: _Emitted, *, again: Decision | None) -> None:
         self.decider = decider
         self.shard = shard
         self.emitted = emitted
+        self.again = again
         self.outcomes: dict[str, Outcome] = {}
 
     def visit(self, decision: Decision, rows: Rows, rule: str | None, reason: str) -> None:
@@ -238,14 +241,15 @@ class _Walk:
         """Send ``rows`` to the candidates; those for which a nested pattern has no model go to the other candidates."""
         for chosen, part, why in self._choose(pick, able, rows):
             others = [candidate for candidate in able if candidate is not chosen]
+            said = _and(reason, _and(why, f"asked {chosen.name}" if pick is self.again else ""))
             if chosen.model is not None or not others:
-                self.visit(chosen.then, part, rule, _and(reason, why))
+                self.visit(chosen.then, part, rule, said)
                 continue
             outer, self.emitted = self.emitted, _Emitted()
-            self.visit(chosen.then, part, rule, _and(reason, why))
+            self.visit(chosen.then, part, rule, said)
             tried, self.emitted = self.emitted, outer
-            for refused, said in self.emitted.add_taken(tried, len(self.shard)):
-                self._enter(pick, others, refused, rule, said)
+            for refused, why_not_it in self.emitted.add_taken(tried, len(self.shard)):
+                self._enter(pick, others, refused, rule, why_not_it)
 
     def _choose(self, pick: Pick, able: list[Candidate], rows: Rows) -> list[tuple[Candidate, Rows, str]]:
         """Which of ``able`` gets which of ``rows``, and why."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from airflow_agentic.routing.distinct import distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 
 UNHEALTHY = "unhealthy"
-MAX_CODE = 2**62
-"""Codes of groups are int64."""
 FEW = 32
 """Up to so many groups, looking for each is faster than sorting."""
 
@@ -67,17 +66,9 @@ def groups(records: pa.Table, rows: Ints, infos: Sequence[ModelInfo], *, by_task
         candidates' own figures: 0.3 and 0.4 are alike if no candidate costs between them.
     """
     columns = [_figures(records, rows, name, values) for name, values in figures(infos).items()]
-    columns += [_words(records, rows, name) for name in (("language", "task") if by_task else ("language",))]
-    code = np.zeros(len(rows), dtype=np.int64)
-    count = 1
-    for bucket, size in (column for column in columns if column is not None):
-        if count * size > MAX_CODE:
-            code = np.unique(code, return_inverse=True)[1].astype(np.int64)
-            count = len(rows)
-        code = code * size + bucket
-        count *= size
-    first, inverse = _distinct(code, count)
-    return inverse, [_asked(records, int(rows[index]), by_task) for index in first]
+    columns += [_taken(records, name, rows) for name in (("language", "task") if by_task else ("language",))]
+    first, group = distinct([column for column in columns if column is not None], len(rows))
+    return group.to_numpy(), [_asked(records, int(rows[index]), by_task) for index in first.to_numpy()]
 
 
 def parts(codes: Ints, count: int) -> Iterator[tuple[Ints, int]]:
@@ -100,39 +91,16 @@ def figures(infos: Sequence[ModelInfo]) -> dict[str, list[float | None]]:
     }
 
 
-def _figures(records: pa.Table, rows: Ints, name: str, values: Sequence[float | None]) -> tuple[Ints, int] | None:
-    """A limit as its place among the candidates' figures; null and NaN have places of their own."""
+def _figures(records: pa.Table, rows: Ints, name: str, values: Sequence[float | None]) -> pa.Array | None:
+    """A limit as its place among the candidates' figures; null stays null, NaN has a place of its own."""
     column = _taken(records, name, rows)
     if column is None:
         return None
     known = np.unique(np.array([value for value in values if value is not None], dtype=np.float64))
     asked = column.to_numpy(zero_copy_only=False)
-    bucket = np.searchsorted(known, asked, side="left" if name == "min_quality" else "right").astype(np.int64)
-    bucket[np.isnan(asked)] = len(known) + 1
-    if column.null_count:
-        bucket[np.asarray(column.is_null())] = len(known) + 2
-    return bucket, len(known) + 3
-
-
-def _words(records: pa.Table, rows: Ints, name: str) -> tuple[Ints, int] | None:
-    column = _taken(records, name, rows)
-    if column is None:
-        return None
-    encoded = pc.dictionary_encode(column, null_encoding="encode")
-    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), max(len(encoded.dictionary), 1)
-
-
-def _distinct(code: Ints, count: int) -> tuple[Ints, Ints]:
-    """Where each distinct code stands first, and the number of each row's code among them."""
-    if count > 4 * len(code) + FEW:
-        _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-        return first, inverse.astype(np.int64)
-    place = np.full(count, -1, dtype=np.int64)
-    place[code[::-1]] = np.arange(len(code) - 1, -1, -1)
-    present = np.flatnonzero(place >= 0)
-    number = np.zeros(count, dtype=np.int64)
-    number[present] = np.arange(len(present))
-    return place[present], number[code]
+    place = np.searchsorted(known, asked, side="left" if name == "min_quality" else "right")
+    place[np.isnan(asked)] = len(known) + 1
+    return pa.array(place, mask=np.asarray(column.is_null()) if column.null_count else None)
 
 
 def _taken(records: pa.Table, name: str, rows: Ints) -> pa.Array | None:

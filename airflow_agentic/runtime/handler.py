@@ -33,7 +33,7 @@ import functools
 import inspect
 import json
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -171,7 +171,7 @@ class Answers:
         return self._vectors if output.embedding is not None else self._fields
 
     def _classes(self, items: Sequence[Item]) -> pa.Table:
-        if items and isinstance(items[0], Mapping):
+        if isinstance(items[0], dict):
             return self._scored(items)
         pairs = [item if isinstance(item, tuple) else (item, None) for item in items]
         _each(pairs, lambda pair: len(pair) == 2 and isinstance(pair[0], str) and _is_score(pair[1]), _CLASSES)
@@ -181,7 +181,7 @@ class Answers:
         return results(len(items), label=labels, score=given, scores=pa.array(scores, SCORES))
 
     def _scored(self, items: Sequence[Item]) -> pa.Table:
-        _each(items, lambda item: isinstance(item, Mapping) and len(item) > 0, _CLASSES)
+        _each(items, lambda item: isinstance(item, dict) and len(item) > 0, _CLASSES)
         labels = tuple(items[0])
         if any(item.keys() != items[0].keys() for item in items):
             return pa.concat_tables([self._ranked(tuple(item), [item]) for item in items])
@@ -213,7 +213,7 @@ class Answers:
     def _fields(self, items: Sequence[Item]) -> pa.Table:
         fields = self._card.output.fields or {}
         for item in items:
-            if not isinstance(item, Mapping):
+            if not isinstance(item, dict):
                 raise TypeError("a fields card takes a dict")
             for name, kind in fields.items():
                 if not _is(item.get(name), kind):

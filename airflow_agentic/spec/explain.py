@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from airflow_agentic.exceptions import Problem
     from airflow_agentic.spec.source import KeyPath, Source
@@ -66,28 +66,36 @@ def kind(value: Any) -> str:
 
 
 def problems(model: type[BaseModel], source: Source, errors: Sequence[Any]) -> list[Problem]:
-    """All of pydantic's ``errors``; the branches of a union become one problem."""
+    """All of pydantic's ``errors`` as they stand in the file; the branches of a union become one problem."""
     places = [source.locate(error["loc"]) for error in errors]
-    wanted: dict[KeyPath, list[str]] = {}
+    misspelt = {
+        (*place[:-1], nearest(str(place[-1]), _keys_at(model, place[:-1]))) for place in _unknown(errors, places)
+    }
     found: list[Problem] = []
+    wrong: dict[KeyPath, list[Any]] = {}
     for error, place in zip(errors, places, strict=True):
         if error["type"] not in _EXPECTED:
-            found.append(_explain(model, source, error))
-        elif any(len(other) > len(place) and other[: len(place)] == place for other in places):
-            continue  # another branch of the union fits better: it failed further inside
-        elif place in wanted:
-            wanted[place].append(_EXPECTED[error["type"]])
-        else:
-            wanted[place] = [_EXPECTED[error["type"]]]
-    values = {place: error["input"] for error, place in zip(errors, places, strict=True)}
-    found += [_wrong_type(source, place, names, values[place]) for place, names in wanted.items()]
-    return found
+            if error["type"] != "missing" or (*place, error["loc"][-1]) not in misspelt:
+                found.append(_explain(model, source, error))
+        elif not any(len(other) > len(place) and other[: len(place)] == place for other in places):
+            wrong.setdefault(place, []).append(error)  # else another branch of the union failed further inside
+    found += [_wrong_type(source, place, together) for place, together in wrong.items()]
+    return sorted(found, key=lambda problem: (problem.line or 0, problem.column or 0))
 
 
-def _wrong_type(source: Source, place: KeyPath, expected: list[str], value: Any) -> Problem:
+def _unknown(errors: Sequence[Any], places: Sequence[KeyPath]) -> Iterator[KeyPath]:
+    for error, place in zip(errors, places, strict=True):
+        if error["type"] == "extra_forbidden":
+            yield place
+
+
+def _wrong_type(source: Source, place: KeyPath, errors: Sequence[Any]) -> Problem:
+    """One value that has none of the types it could have."""
+    expected = list(dict.fromkeys(_EXPECTED[error["type"]] for error in errors))
+    value = errors[0]["input"]
     bare = expected == ["text"] and isinstance(value, int | float)
-    hint = f'put it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"' if bare else None
-    return source.problem(place, f"expected {' or '.join(dict.fromkeys(expected))}, found {in_short(value)}", hint)
+    hint = f'put it in quotes: "{in_short(value)}"' if bare else None
+    return source.problem(place, f"expected {' or '.join(expected)}, found {in_short(value)}", hint)
 
 
 def _explain(model: type[BaseModel], source: Source, error: Any) -> Problem:
@@ -125,6 +133,8 @@ def in_short(value: Any) -> str:
     """``value`` as messages show it: short."""
     if value is None or isinstance(value, dict | list):
         return kind(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 

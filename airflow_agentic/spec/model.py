@@ -75,7 +75,7 @@ class TabularEncoding(Strict):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.columns):
                 raise MisfitError(
-                    f"{len(values)} numbers for {len(self.columns)} columns\ngive one a column", at=(name,)
+                    f"expected {len(self.columns)} numbers, one a column, found {len(values)}", at=(name,)
                 )
         for name in ("fill", "categories"):
             unknown = sorted(getattr(self, name).keys() - set(self.columns))

@@ -55,6 +55,11 @@ class Source:
     values: dict[KeyPath, Position | None] = field(default_factory=dict, repr=False, compare=False)
     keys: dict[KeyPath, Position] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def in_file(self) -> bool:
+        """Whether there are places to point at."""
+        return bool(self.keys)
+
     def over(self, data: Any) -> Source:
         """The source of Python values: their paths without places."""
         return Source(self.file, dict.fromkeys(_paths(data, ())))
@@ -202,7 +207,7 @@ class _Parser:
                 self._refuse(place, f"the key {key!r} stands twice", "keep one of them")
             result[key] = self._construct(value_node, (*path, key))
             self.source.keys[(*path, key)] = place
-            if isinstance(value_node, yaml.ScalarNode) and not value_node.value and value_node.style is None:
+            if isinstance(value_node, yaml.ScalarNode) and not value_node.value and not value_node.style:
                 self.source.values[(*path, key)] = place  # nothing is written there
         return result
 

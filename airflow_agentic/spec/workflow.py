@@ -64,9 +64,9 @@ class Policy(Strict):
 def _policy(value: Any) -> Any:
     if isinstance(value, str):
         return {"name": value}
-    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+    if isinstance(value, dict) and len(value) == 1 and not value.keys() & Policy.model_fields.keys():
         name, weights = next(iter(value.items()))
-        return value if name == "weights" else {"name": name, "weights": weights}
+        return {"name": name, "weights": weights}
     return value
 
 
@@ -104,7 +104,7 @@ def _aggregation(value: Any) -> Any:
             return {"method": "stack", "model": argument}
         if name == "handler":
             return {"method": "handler", "handler": argument}
-        if isinstance(argument, dict):
+        if name not in Aggregation.model_fields:
             return {"method": name, "weights": argument}
     return value
 
@@ -410,15 +410,13 @@ class WorkflowSpec(Spec):
     """Units a batch is cut into: at most this many mapped Airflow tasks or pods a model."""
     shard: ShardSpec = ShardSpec()
     publish: PublishSpec = PublishSpec()
-    retention: Seconds | None = None
-    """How long a run's artifacts are kept."""
     seed: int = 0
     """Of every choice by chance."""
 
     @model_validator(mode="after")
     def _fallback(self) -> WorkflowSpec:
         if self.on_error == "fallback" and self.fallback is None:
-            raise MisfitError("on_error: fallback needs a pattern to ask\nwrite fallback: MODEL", at=("on_error",))
+            raise MisfitError("'fallback' needs a pattern to ask\nwrite fallback: MODEL", at=("on_error",))
         if self.on_error != "fallback" and self.fallback is not None:
             raise MisfitError("is never asked\nwrite on_error: fallback, or remove it", at=("fallback",))
         return self

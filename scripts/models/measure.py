@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,6 @@ import pyarrow.parquet as pq
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import MissingExtraError
 from airflow_agentic.runtime import ModelProcess, Predictor, predict_records, resolve
-from airflow_agentic.runtime.process import environment
 from airflow_agentic.spec.load import load_model
 from airflow_agentic.tables import RECORD, table
 from scripts.models import images, langid, tabular, texts
@@ -110,6 +110,8 @@ DATA: Final[dict[str, Callable[[], Labelled]]] = {
     "tabular-classification": segments,
 }
 """Card task → its labelled data."""
+
+_ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 
 
 def names() -> list[str]:
@@ -228,7 +230,9 @@ def _timed(card: ModelCard, records: pa.Table) -> dict[str, float]:
         path = Path(folder) / "records.parquet"
         pq.write_table(records, path)
         command = [sys.executable, "-m", "scripts.models.timing", str(CARDS / f"{card.name}.yaml"), str(path)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment(card), cwd=ROOT, text=True)
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, env={**os.environ, **_ONE_THREAD}, cwd=ROOT, text=True
+        )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
