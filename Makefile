@@ -76,6 +76,7 @@ $(INSTALLED):
 	  $(BIN)/python -m pip install $(PIP_INDEX) $(WANTED); \
 	fi
 	rm -f $(VENV)/.installed-*
+	rm -rf airflow_agentic.egg-info # beside the installed metadata it would register every entry point twice
 	touch $@
 
 clean: ## Remove what the project made: environment, models, caches, the demo's Airflow

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-try:
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     from airflow.sdk import BaseBranchOperator
-except ImportError:  # 3.1
-    from airflow.providers.standard.operators.branch import BaseBranchOperator
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+else:
+    try:
+        from airflow.sdk import BaseBranchOperator
+    except ImportError:  # 3.1
+        from airflow.providers.standard.operators.branch import BaseBranchOperator
+    try:
+        from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+    except ImportError:  # 3.1
+        from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from airflow.sdk.exceptions import AirflowSkipException
-
-try:
-    from airflow.sdk.exceptions import AirflowFailException
-except ImportError:  # 3.1
-    from airflow.exceptions import AirflowFailException
-
-__all__ = ["AirflowFailException", "AirflowSkipException", "BaseBranchOperator"]
+__all__ = ["AirflowException", "AirflowFailException", "AirflowSkipException", "BaseBranchOperator"]

@@ -12,7 +12,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-agentic",
         "name": "Agentic inference",
-        "description": "Multi-model inference: each record is routed to the right model, the answers are combined and published.",
+        "description": "Multi-model inference: routes each record to the right model, combines and publishes the answers.",
         "versions": [__version__],
         "integrations": [{"integration-name": "Agentic inference", "external-doc-url": "", "tags": ["software"]}],
         "operators": [
@@ -26,7 +26,9 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.hooks.store"]}],
         "connection-types": [_STORE],
-        "task-decorators": [{"name": "agentic_model", "class-name": "airflow_agentic.operators.decorators.agentic_model_task"}],
+        "task-decorators": [
+            {"name": "agentic_model", "class-name": "airflow_agentic.operators.decorators.agentic_model_task"}
+        ],
         "config": {"agentic": {"description": "Multi-model inference.", "options": _OPTIONS}},
         "cli": ["airflow_agentic.cli.airflow.commands"],
     }
@@ -52,13 +54,16 @@ _STORE: dict[str, Any] = {
             "description": "Of an S3-compatible server",
             "schema": {"type": ["string", "null"], "format": "uri"},
         },
-        "allow_http": {"label": "Allow plain HTTP", "schema": {"type": ["string", "null"], "enum": ["true", "false", None]}},
+        "allow_http": {
+            "label": "Allow plain HTTP",
+            "schema": {"type": ["string", "null"], "enum": ["true", "false", None]},
+        },
     },
 }
 
 _OPTIONS: dict[str, Any] = {
     "artifacts": {
-        "description": "Base URI of the artifact store: shards, predictions and answers of all runs. All workers must reach it.",
+        "description": "Base URI of the artifact store: shards, predictions and answers. All workers must reach it.",
         "version_added": "0.1.0",
         "type": "string",
         "example": "s3://bucket/airflow-agentic",
@@ -79,7 +84,7 @@ _OPTIONS: dict[str, Any] = {
         "default": "default",
     },
     "allowed_handlers": {
-        "description": "Packages, modules or package.module:Class, separated by commas, that cards and workflows may import.",
+        "description": "Packages, modules or package.module:Class, by comma, that cards and workflows may import.",
         "version_added": "0.1.0",
         "type": "string",
         "example": "my_company.models",

@@ -18,7 +18,14 @@ def main() -> None:
             result.record()
             floor = "" if result.floor is None else f"{result.floor:,.6g}"
             ratio = "" if result.ratio is None else f"{result.ratio:.3f}"
-            table.add_row(result.name, f"{result.value:,.6g} {result.unit}", floor, ratio, result.goal, {True: "yes", False: "no", None: ""}[result.met])
+            table.add_row(
+                result.name,
+                f"{result.value:,.6g} {result.unit}",
+                floor,
+                ratio,
+                result.goal,
+                {True: "yes", False: "no", None: ""}[result.met],
+            )
     Console().print(table)
 
 

@@ -33,7 +33,15 @@ def run() -> list[Result]:
     decider = Decider(plan.models)
     rate = ROWS / seconds(lambda: route(node, ShardState(plan, state.records), decider), runs=5)
     goal = 1e6
-    return [Result(name="routing 1 M records over 20 models", value=round(rate), unit="records/s", goal="≥ 1,000,000", met=rate >= goal)]
+    return [
+        Result(
+            name="routing 1 M records over 20 models",
+            value=round(rate),
+            unit="records/s",
+            goal="≥ 1,000,000",
+            met=rate >= goal,
+        )
+    ]
 
 
 def _card(name: str, number: int) -> object:
@@ -46,7 +54,11 @@ def _card(name: str, number: int) -> object:
             "output": {"classes": ["negative", "positive"]},
             "capabilities": {"languages": ["en", "de"] if number % 2 else ["en"]},
             "runtime": {"framework": "python", "handler": "airflow_agentic.contrib.rules:KeywordSentiment"},
-            "profile": {"cost_per_1k": 1.0 + number, "latency_ms": 2.0 * (MODELS - number), "quality": 0.5 + number / 50},
+            "profile": {
+                "cost_per_1k": 1.0 + number,
+                "latency_ms": 2.0 * (MODELS - number),
+                "quality": 0.5 + number / 50,
+            },
         }
     )
 

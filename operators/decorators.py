@@ -29,7 +29,11 @@ class _ModelDecoratedOperator(DecoratedOperator, ModelOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, records=SET_DURING_EXECUTION, **kwargs
+            python_callable=python_callable,
+            op_args=op_args,
+            op_kwargs=op_kwargs,
+            records=SET_DURING_EXECUTION,
+            **kwargs,
         )
 
     def execute(self, context: Context) -> Any:
@@ -45,4 +49,6 @@ def agentic_model_task(python_callable: Callable[..., Any] | None = None, **kwar
     :param python_callable: the function.
     :param kwargs: of :class:`~airflow_agentic.operators.ModelOperator`, without ``records``.
     """
-    return task_decorator_factory(python_callable=python_callable, decorated_operator_class=_ModelDecoratedOperator, **kwargs)
+    return task_decorator_factory(
+        python_callable=python_callable, decorated_operator_class=_ModelDecoratedOperator, **kwargs
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
@@ -30,7 +30,7 @@ class LocalInferenceOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("unit",)
-    ui_color: ClassVar[str] = "#e6e4f7"
+    ui_color = "#e6e4f7"
 
     def __init__(self, *, node: str, topology: str, unit: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

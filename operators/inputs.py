@@ -53,7 +53,9 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
         return RunInput(lines=lines[:limit], task=params.get("task"), features=spec.features if spec else {})
     uri = params.get("uri") or (spec.uri if spec is not None else None)
     if not uri:
-        raise InputError("this workflow has no input of its own: give text or uri in the trigger form, or write input: in its file")
+        raise InputError(
+            "this workflow has no input of its own: give text or uri in the trigger form, or write input: in its file"
+        )
     spec = spec or InputSpec(uri=uri)
     filled = fill(uri, window(context), params)
     files = Input(uri=filled, format=spec.format, base=base, columns=spec.columns, features=spec.features, limit=limit)
@@ -61,11 +63,11 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
 
 
 def window(context: Context) -> dict[str, str]:
-    """``start`` and ``end`` of the run's window: from its parameters, else its data interval; empty where it has none."""
+    """``start`` and ``end`` of the run: from its parameters, else its data interval; empty where it has none."""
     params: Mapping[str, Any] = context["params"]
     found = {}
     for name in ("start", "end"):
-        value = params.get(f"window_{name}") or context.get(f"data_interval_{name}")
+        value: Any = params.get(f"window_{name}") or context.get(f"data_interval_{name}")
         if value is not None:
             found[name] = value if isinstance(value, str) else value.isoformat()
     return found
@@ -78,7 +80,11 @@ def fill(uri: str, window: Mapping[str, str], params: Mapping[str, Any]) -> str:
         source, name = match[1], match[2]
         found = (window if source == "window" else params).get(name)
         if found is None:
-            way = f"give window_{name} in the trigger form, or write window: interval" if source == "window" else f"give {name}"
+            way = (
+                f"give window_{name} in the trigger form, or write window: interval"
+                if source == "window"
+                else f"give {name}"
+            )
             raise InputError(f"the input {uri!r} needs {source}.{name}, which this run does not have: {way}")
         return str(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from airflow.sdk import BaseOperator
@@ -32,17 +32,24 @@ class ModelOperator(BaseOperator):
 
         ModelOperator(task_id="classify", model="lite0-torch", models="models", records="{{ ti.xcom_pull('collect') }}")
 
-    :param model: a card's name, or a pattern as in a workflow: ``{"cascade": ["a", "b"], "accept": "prediction.score > 0.8"}``.
+    :param model: a card's name, or a pattern as in a workflow:
+        ``{"cascade": ["a", "b"], "accept": "prediction.score > 0.8"}``.
     :param records: a list of texts, paths or records, or the path or URI of a file, folder or glob.
     :param models: the folder of the cards, relative to the Dag file's folder.
     :param task: of records that state none.
     """
 
     template_fields: Sequence[str] = ("records", "model", "task")
-    ui_color: ClassVar[str] = "#e6e4f7"
+    ui_color = "#e6e4f7"
 
     def __init__(
-        self, *, model: str | Mapping[str, Any], records: Any, models: str = "models", task: str | None = None, **kwargs: Any
+        self,
+        *,
+        model: str | Mapping[str, Any],
+        records: Any,
+        models: str = "models",
+        task: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.model = model
@@ -69,7 +76,7 @@ class ModelOperator(BaseOperator):
         return compile_plan(workflow_from(data, self._base()), cards)
 
     def _base(self) -> Path:
-        return Path(self.dag.fileloc).parent if self.has_dag() else Path.cwd()
+        return Path(self.dag.fileloc).parent
 
     def _from_files(self) -> bool:
         return isinstance(self.records, str)

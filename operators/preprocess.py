@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from airflow.sdk import BaseOperator
@@ -31,7 +31,7 @@ class PreprocessOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ()
-    ui_color: ClassVar[str] = "#eef7ea"
+    ui_color = "#eef7ea"
 
     def __init__(self, *, plan: Plan, input: InputSpec | None, base: str, **kwargs: Any) -> None:  # noqa: A002  # the spec's word
         super().__init__(**kwargs)

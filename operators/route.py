@@ -35,7 +35,7 @@ class ControlOperator(BaseBranchOperator):
             node = node_of(run, self.node, self.kind)
             counts = run.control(node)
             decided = run.plan.decided_by(node)
-            empty = {one for one in decided if not any(run.selected(run.plan.node(one), shard) for shard in run.shards)}
+            empty = {one for one in decided if not run.selects_any(one)}
         context["ti"].xcom_push("summary", counts)
         self.log.info("%s", ", ".join(f"{name}: {count}" for name, count in counts.items()) or "no rows")
         return sorted(task for task in self.downstream_task_ids if task not in empty)

@@ -31,7 +31,8 @@ INTERRUPTED: Final = 130
 
 HELP: Final = (
     "Exit codes: 0 all well; 1 some records have no answer; 2 a wrong argument or unreadable input; 3 a card, workflow "
-    "or lock file is wrong or out of date; 4 no model could answer: one, its files or its extra is missing; 130 interrupted."
+    "or lock file is wrong or out of date; 4 no model could answer (one, its files or its extra is missing); "
+    "130 interrupted."
 )
 
 

@@ -9,17 +9,22 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any, Final
 
-from airflow.sdk import DAG, Asset, BaseOperator
+from airflow.sdk import DAG, Asset, BaseOperator, CronDataIntervalTimetable
 from airflow.sdk.timezone import parse
 
+from airflow_agentic.compat import AirflowException
 from airflow_agentic.exceptions import CompileError, Problem
 from airflow_agentic.spec.base import nearest, seconds
 from airflow_agentic.spec.workflow import WorkflowSpec
 
 _CALLABLE: Final = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _DURATIONS: Final = frozenset({"dagrun_timeout", "retry_delay", "max_retry_delay", "execution_timeout"})
+_WEIGHT_RULES: Final = frozenset({"absolute", "downstream", "upstream"})
 _DATES: Final = frozenset({"start_date", "end_date"})
-_OURS: Final = frozenset({"self", "dag_id", "kwargs", "task_id", "dag", "task_group", "params", "default_args", "trigger_rule"})
+_NO_CRON: Final = frozenset({"@once", "@continuous"})
+_OURS: Final = frozenset(
+    {"self", "dag_id", "kwargs", "task_id", "dag", "task_group", "params", "default_args", "trigger_rule"}
+)
 
 
 def dag_arguments(workflow: WorkflowSpec) -> dict[str, Any]:
@@ -44,7 +49,9 @@ def _arguments(workflow: WorkflowSpec, section: str, given: Mapping[str, Any], k
             near = nearest(key, known)
             owner = "DAG" if section == "dag" else "BaseOperator"
             hint = f"did you mean {near!r}?" if near else "this workflow sets it itself" if key in _OURS else None
-            problems.append(workflow.problem((section, key), f"{key!r} is no argument of the installed Airflow's {owner}", hint))
+            problems.append(
+                workflow.problem((section, key), f"{key!r} is no argument of the installed Airflow's {owner}", hint)
+            )
             continue
         try:
             arguments[key] = _value(key, value)
@@ -55,6 +62,14 @@ def _arguments(workflow: WorkflowSpec, section: str, given: Mapping[str, Any], k
     return arguments
 
 
+def _unknown(section: str, key: str, known: set[str]) -> tuple[str, str | None]:
+    owner = "DAG" if section == "dag" else "BaseOperator"
+    if key in _OURS:
+        return f"{key!r} of Airflow's {owner} is set by the workflow itself", "remove it"
+    near = nearest(key, known)
+    return f"{key!r} is no argument of the installed Airflow's {owner}", f"did you mean {near!r}?" if near else None
+
+
 def _value(key: str, value: Any) -> Any:
     if key in _DURATIONS and value is not None:
         return timedelta(seconds=seconds(value))
@@ -62,11 +77,17 @@ def _value(key: str, value: Any) -> Any:
         return value if isinstance(value, datetime) else parse(str(value))
     if key.endswith("_callback") and isinstance(value, list):
         return [_value(key, one) for one in value]
-    if (key.endswith("_callback") or key in {"retry_policy", "weight_rule"}) and isinstance(value, str) and _CALLABLE.match(value):
+    if (
+        (key.endswith("_callback") or key in {"retry_policy", "weight_rule"})
+        and isinstance(value, str)
+        and _CALLABLE.match(value)
+    ):
         module, _, name = value.partition(":")
         return getattr(import_module(module), name)
     if key.endswith("_callback") and value is not None:
         raise ValueError("a callback is written package.module:name")
+    if key == "weight_rule" and value not in _WEIGHT_RULES:
+        raise ValueError(f"one of {', '.join(sorted(_WEIGHT_RULES))}, or package.module:name")
     return value
 
 
@@ -80,9 +101,9 @@ def schedule(workflow: WorkflowSpec) -> Any:
     if workflow.window.kind == "interval":
         if not isinstance(given, str):
             raise CompileError(workflow.problem(path, f"window: interval needs a cron schedule, found {given!r}"))
-        from airflow.sdk import CronDataIntervalTimetable
-
-        return _checked(workflow, lambda: CronDataIntervalTimetable(given, timezone="UTC"))
+        return _cron(workflow, given)
+    if isinstance(given, str) and given not in _NO_CRON:
+        _cron(workflow, given)
     if given is None or isinstance(given, str):
         return given
     if isinstance(given, dict) and len(given) == 1:
@@ -92,14 +113,29 @@ def schedule(workflow: WorkflowSpec) -> Any:
         if kind == "assets" and isinstance(value, list):
             return [Asset(name=str(one)) for one in value]
         if kind == "every":
-            return _checked(workflow, lambda: timedelta(seconds=seconds(value)))
+            try:
+                return timedelta(seconds=seconds(value))
+            except ValueError as error:
+                raise CompileError(_no_schedule(workflow, error)) from error
     raise CompileError(
-        workflow.problem(path, f"{given!r} is no schedule", 'write a cron expression, {asset: NAME}, {assets: [NAME]}, {every: "6h"} or null')
+        workflow.problem(
+            path,
+            f"{given!r} is no schedule",
+            'write a cron expression, {asset: NAME}, {assets: [NAME]}, {every: "6h"} or null',
+        )
     )
 
 
-def _checked(workflow: WorkflowSpec, make: Any) -> Any:
+def _cron(workflow: WorkflowSpec, text: str) -> CronDataIntervalTimetable:
+    """The timetable of runs that cover the time since the tick before."""
+    timetable = CronDataIntervalTimetable(text, timezone="UTC")
     try:
-        return make()
-    except ValueError as error:
-        raise CompileError(workflow.problem(("dag", "schedule"), f"{workflow.dag.get('schedule')!r} is no schedule: {error}")) from error
+        timetable.validate()
+    except (AirflowException, ValueError) as error:
+        raise CompileError(_no_schedule(workflow, error)) from error
+    return timetable
+
+
+def _no_schedule(workflow: WorkflowSpec, error: Exception) -> Problem:
+    message, _, hint = f"{workflow.dag['schedule']!r} is no schedule: {error}".partition("\n")
+    return workflow.problem(("dag", "schedule"), message, hint or None)

@@ -1,18 +1,21 @@
 """Plan → Airflow Dag.
 
 Shape of the expanded layout, as tried with the scheduler: Route is a branch into the first models; each model is mapped
-over the units; a gate is a branch after its models; gates and Aggregate run whatever became of the models (``all_done``)
-and decide from markers, so that one lost unit does not throw the batch away. Edges are the plan's, without those that
-others imply.
+over the units; a gate is a branch after its models; gates and Aggregate run whatever became of the models
+(``all_done``) and decide from markers, so that one lost unit does not throw the batch away. Edges are the plan's,
+without those that others imply.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, TaskGroup, TriggerRule
 
 from airflow_agentic.artifacts.digests import digest
+from airflow_agentic.compat import AirflowException
 from airflow_agentic.dagbuilder.arguments import dag_arguments, schedule, task_arguments
 from airflow_agentic.dagbuilder.params import form
 from airflow_agentic.exceptions import CompileError
@@ -51,22 +54,40 @@ def build_dag(workflow: Workflow, **arguments: Any) -> DAG:
     tags = {TAG, *given.pop("tags", [])}
     given.setdefault("catchup", False)
     given.setdefault("description", spec.description or None)
-    dag = DAG(
-        dag_id=spec.name,
-        tags=sorted(tags),
-        params={**form(spec, workflow.tasks), **given.pop("params", {})},
-        default_args={**given.pop("default_args", {}), **task_arguments(spec)},
-        doc_md=_document(spec, plan),
-        **given,
-    )
-    with dag:
+    with _refusals(spec, "dag"):
+        dag = DAG(
+            dag_id=spec.name,
+            tags=sorted(tags),
+            params={**form(spec, workflow.tasks), **given.pop("params", {})},
+            default_args={**given.pop("default_args", {}), **task_arguments(spec)},
+            doc_md=_document(spec, plan),
+            **given,
+        )
+        dag.validate()  # type: ignore[no-untyped-call]  # Airflow's
+    with dag, _refusals(spec, "task"):
         if spec.layout == "compact":
             WorkflowOperator(
-                task_id="workflow", plan=plan, input=spec.input, base=str(spec.folder.resolve()), outlets=[asset_of(spec.name)]
+                task_id="workflow",
+                plan=plan,
+                input=spec.input,
+                base=str(spec.folder.resolve()),
+                outlets=[asset_of(spec.name)],
             )
         else:
             _Expanded(workflow).build()
     return dag
+
+
+@contextmanager
+def _refusals(spec: WorkflowSpec, section: str) -> Iterator[None]:
+    """What Airflow's classes refuse is the workflow's problem: it must not end the whole Dag file."""
+    try:
+        yield
+    except CompileError:
+        raise
+    except (AirflowException, TypeError, ValueError, AttributeError) as error:
+        said = error.args[0] if error.args else error
+        raise CompileError(spec.problem((section,), f"Airflow refuses it: {said}")) from error
 
 
 def _document(spec: WorkflowSpec, plan: Plan) -> str:
@@ -85,10 +106,11 @@ class _Expanded:
         if online:
             raise CompileError(
                 workflow.spec.problem(
-                    ("layout",), f"layout expanded cannot run {online[0]!r}: its policy least-loaded looks at the moment",
+                    ("layout",),
+                    f"layout expanded cannot run {online[0]!r}: least-loaded looks at the moment",
                     "write layout: compact, or choose another policy",
                 )
-            )  # fmt: skip
+            )
 
     def build(self) -> None:
         """Make the Airflow tasks and their edges inside the current Dag."""
@@ -103,21 +125,20 @@ class _Expanded:
                 tasks[need] >> tasks[node_id]
 
     def _task(self, node: Any, units: Any) -> Any:
-        common = {"node": node.id, "topology": self.topology}
+        placed: dict[str, Any] = {"task_id": node.id, "node": node.id, "topology": self.topology}
         if isinstance(node, Infer | Gate) and self._grouped(node):
-            placed = {"task_id": node.id.removeprefix(f"{node.group}."), "task_group": self._group(node.group)}
-        else:
-            placed = {"task_id": node.id}
+            placed |= {"task_id": node.id.removeprefix(f"{node.group}."), "task_group": self._group(node.group)}
         if isinstance(node, Infer):
-            return LocalInferenceOperator.partial(**placed, **common, map_index_template="unit {{ task.unit.unit }}").expand(unit=units)
+            shown = "unit {{ task.unit.unit }}"
+            return LocalInferenceOperator.partial(**placed, map_index_template=shown).expand(unit=units)
         if isinstance(node, Route):
-            return RouteOperator(**placed, **common)
+            return RouteOperator(**placed)
         if isinstance(node, Gate):
-            return GateOperator(**placed, **common, trigger_rule=TriggerRule.ALL_DONE)
+            return GateOperator(**placed, trigger_rule=TriggerRule.ALL_DONE)
         if isinstance(node, Aggregate):
-            return AggregateOperator(**placed, **common, trigger_rule=TriggerRule.ALL_DONE)
+            return AggregateOperator(**placed, trigger_rule=TriggerRule.ALL_DONE)
         if isinstance(node, Publish):
-            return PublishOperator(**placed, **common, outlets=[asset_of(self.workflow.name)])
+            return PublishOperator(**placed, outlets=[asset_of(self.workflow.name)])
         raise TypeError(f"no operator runs a {node.kind} node")
 
     @staticmethod
@@ -130,4 +151,3 @@ class _Expanded:
         if name not in self.groups:
             self.groups[name] = TaskGroup(group_id=name)
         return self.groups[name]
-

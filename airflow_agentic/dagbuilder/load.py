@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from airflow.sdk import DAG, BaseOperator, get_parsing_context
 
 from airflow_agentic.compat import AirflowFailException
-from airflow_agentic.exceptions import AgenticError, InputError
+from airflow_agentic.exceptions import AgenticError, InputError, Problem, SpecError
 from airflow_agentic.hooks.store import settings_list
 from airflow_agentic.project import Project, project_root
 from airflow_agentic.spec.load import spec_files
+
+_NAME: Final = re.compile(r"^name:[ \t]*[\"']?([\w.-]+)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE | re.ASCII)
 
 log = logging.getLogger(__name__)
 
@@ -56,42 +58,47 @@ def load_workflows(folder: str | Path = "workflows", **arguments: Any) -> dict[s
     if not path.is_absolute():
         path = Path(caller.get("__file__", ".")).resolve().parent / path
     if not path.is_dir():
-        raise InputError(f"load_workflows({str(folder)!r}): there is no folder {path}; name one relative to the Dag file")
+        raise InputError(
+            f"load_workflows({str(folder)!r}): there is no folder {path}; name one relative to the Dag file"
+        )
     wanted = get_parsing_context().dag_id
     project = Project(project_root(path), settings_list("allowed_handlers"))
-    dags = {dag.dag_id: dag for dag in _dags(project, _files(path, wanted), arguments)}
-    for dag_id, dag in dags.items():
-        caller[f"dag_{re.sub(r'[^0-9a-zA-Z]', '_', dag_id)}"] = dag
+    named = _names(spec_files(path))
+    dags = {
+        dag_id: _dag(project, dag_id, files, arguments)
+        for dag_id, files in named.items()
+        if wanted is None or wanted not in named or dag_id == wanted
+    }
+    caller.update({f"dag {dag_id}": dag for dag_id, dag in dags.items()})
     return dags
 
 
-def _files(folder: Path, wanted: str | None) -> Sequence[Path]:
-    """The files to build: the one that names the wanted Dag, if that can be seen, else all."""
-    files = spec_files(folder)
-    if wanted is None:
-        return files
-    name = re.compile(rf"^name:\s*[\"']?{re.escape(wanted)}[\"']?\s*(#.*)?$", re.MULTILINE)
-    named = [path for path in files if path.stem == wanted or name.search(path.read_text(errors="replace"))]
-    return named or files
-
-
-def _dags(project: Project, files: Sequence[Path], arguments: dict[str, Any]) -> Iterator[DAG]:
+def _names(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files by the Dag they name, as far as a look at the text can tell; a file's own name where it cannot."""
+    named: dict[str, list[Path]] = {}
     for path in files:
-        name = path.stem
-        try:
-            workflow = project.load(path)
-            name = workflow.name
-            yield workflow.dag(**arguments)
-        except AgenticError as error:
-            log.warning("the workflow in %s does not compile: %s", path, error)
-            yield placeholder(name, str(error))
+        found = _NAME.search(path.read_text(errors="replace")) if path.is_file() else None
+        named.setdefault(found[1] if found else re.sub(r"[^0-9a-zA-Z._-]", "-", path.stem), []).append(path)
+    return named
+
+
+def _dag(project: Project, dag_id: str, files: Sequence[Path], arguments: dict[str, Any]) -> DAG:
+    try:
+        if len(files) > 1:
+            others = ", ".join(repr(path.name) for path in files)
+            raise SpecError(
+                Problem(message=f"the workflows in {others} are all called {dag_id!r}", hint="rename all but one")
+            )
+        return project.load(files[0]).dag(**arguments)
+    except AgenticError as error:
+        log.warning("the workflow in %s does not compile: %s", files[0], error)
+        return placeholder(dag_id, str(error))
 
 
 def placeholder(dag_id: str, message: str) -> DAG:
     """A Dag that says what is wrong with its workflow."""
-    readable = re.sub(r"[^0-9a-zA-Z._-]", "-", dag_id)
     with DAG(
-        dag_id=readable,
+        dag_id=dag_id,
         schedule=None,
         tags=["airflow-agentic", "spec-error"],
         doc_md=f"**This workflow has an error and cannot run.**\n\n```text\n{message}\n```\n",

@@ -36,7 +36,9 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
             None,
             type=["null", "string"],
             title="File, folder or URI",
-            description=f"Read this instead of {own}." if own else "What to read: JSONL, Parquet, CSV, text, or a folder of files.",
+            description=f"Read this instead of {own}."
+            if own
+            else "What to read: JSONL, Parquet, CSV, text, or a folder of files.",
             section="Input",
         ),
         "limit": Param(
@@ -53,7 +55,8 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
             type="string",
             enum=sorted({"keep", "dead_letter", "fail", workflow.on_error}),
             title="Records without an answer",
-            description="keep: an error row; dead_letter: also into a folder of their own; fail: the run fails after all answers are committed.",
+            description="keep: an error row; dead_letter: also into a folder of their own; "
+            "fail: the run fails after all answers are committed.",
             section="Behaviour",
         ),
         "recompute": Param(

@@ -323,6 +323,11 @@ class Run:
         markers = [self.marker(control, shard) for control in node.controls]
         return sum(marker.counts.get(node.id, 0) for marker in markers if marker is not None)
 
+    def selects_any(self, node_id: str) -> bool:
+        """Whether the infer node ``node_id`` is given any row."""
+        node = self.plan.node(node_id)
+        return isinstance(node, Infer) and any(self.selected(node, shard) for shard in self.shards)
+
     def unit_shards(self, node: Infer, unit: Unit) -> list[ShardFile]:
         """The shards of ``unit`` in which the node is given rows."""
         return [shard for shard in self.shards[unit.first : unit.last + 1] if self.selected(node, shard)]

@@ -13,8 +13,8 @@ from airflow_agentic.exceptions import Problem, SpecError
 from airflow_agentic.handlers import load_handler
 from airflow_agentic.pipeline.features import KINDS
 from airflow_agentic.pipeline.steps.base import StepModel, register
-from airflow_agentic.spec.model import HandlerPath  # noqa: TC001  # pydantic reads it
-from airflow_agentic.spec.workflow import ColumnType  # noqa: TC001  # pydantic reads it
+from airflow_agentic.spec.model import HandlerPath  # pydantic reads it
+from airflow_agentic.spec.workflow import ColumnType  # pydantic reads it
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

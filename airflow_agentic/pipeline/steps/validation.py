@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from airflow_agentic.pipeline.steps.base import StepModel, input_field, register, usable, with_errors
-from airflow_agentic.spec.base import Bytes  # noqa: TC001  # pydantic reads it
+from airflow_agentic.spec.base import Bytes  # pydantic reads it
 
 Kind = Literal["text", "bytes", "uri", "struct", "tensor"]
 Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from click.testing import Result
+    from typer.testing import Result
 
 
 class Run(Protocol):
     """``run("plan", "sentiment")``."""
 
-    def __call__(self, *arguments: str, input: str | bytes | None = None) -> Result: ...
+    def __call__(self, *arguments: str, stdin: str | bytes | None = None) -> Result: ...
 
 
 def write_workflow(project: Path, name: str, body: str) -> Path:

@@ -13,15 +13,15 @@ from airflow_agentic.cli.templates import TEXT
 
 if TYPE_CHECKING:
     from cli_samples import Run
-    from click.testing import Result
+    from typer.testing import Result
 
 
 @pytest.fixture
 def run() -> Run:
     """``run("plan", "sentiment")``; exceptions other than exits are raised."""
 
-    def call(*arguments: str, input: str | bytes | None = None) -> Result:
-        return CliRunner().invoke(app, list(arguments), input=input, catch_exceptions=False)
+    def call(*arguments: str, stdin: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(app, list(arguments), input=stdin, catch_exceptions=False)
 
     return call
 

@@ -119,7 +119,7 @@ def test_handlers_are_allowed_by_option_or_variable(
 
 def test_stdin_json_lines_and_the_limit(project: Path, run: Run) -> None:
     lines = "".join(json.dumps({"id": f"r{n}", "text": "good, great"}) + "\n" for n in range(5))
-    result = run("--json", "-i", "-", "--limit", "3", input=lines)
+    result = run("--json", "-i", "-", "--limit", "3", stdin=lines)
     assert [answer["record_id"] for answer in documents(result.stdout)] == ["r0", "r1", "r2"]
 
 
@@ -145,7 +145,7 @@ def test_records_state_their_own_task(project: Path, run: Run) -> None:
         "text-classification",
         "-i",
         "-",
-        input='{"text": "good", "task": "mine"}\n{"text": "bad"}\n',
+        stdin='{"text": "good", "task": "mine"}\n{"text": "bad"}\n',
     )
     assert [answer["task"] for answer in documents(result.stdout)] == ["mine", "text-classification"]
 
@@ -154,7 +154,7 @@ def test_many_records_go_in_batches_of_the_workflows_shards(project: Path, run: 
     path = project / "workflows" / "sentiment.yaml"
     path.write_text(path.read_text() + "shard: {rows: 10}\n")
     lines = "".join(f"good, great {n}\n" for n in range(35))
-    result = run("--output", "answers.parquet", "-i", "-", input=lines)
+    result = run("--output", "answers.parquet", "-i", "-", stdin=lines)
     assert result.exit_code == 0
     assert result.stdout == ""
     assert result.stderr.startswith("wrote answers.parquet\n35 records in ")
@@ -178,7 +178,7 @@ def test_an_output_that_cannot_be_written(project: Path, run: Run) -> None:
 
 def test_an_error_midway_leaves_no_output(project: Path, run: Run) -> None:
     lines = '{"id": "same", "text": "good"}\n' * 2
-    result = run("--output", "a.jsonl", "-i", "-", input=lines)
+    result = run("--output", "a.jsonl", "-i", "-", stdin=lines)
     assert result.exit_code == 2
     assert sorted(path.name for path in project.iterdir() if "a.jsonl" in path.name) == []
 
