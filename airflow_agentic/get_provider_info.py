@@ -12,7 +12,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-agentic",
         "name": "Agentic inference",
-        "description": "Multi-model inference: routes each record to the right model, combines and publishes the answers.",
+        "description": "Multi-model inference: each record goes to the right model, answers are combined.",
         "versions": [__version__],
         "integrations": [{"integration-name": "Agentic inference", "external-doc-url": "", "tags": ["software"]}],
         "operators": [

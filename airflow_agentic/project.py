@@ -90,6 +90,11 @@ class Workflow:
         return frozenset(info.task for info in self.plan.models.values())
 
     @property
+    def serves(self) -> frozenset[str]:
+        """The tasks for which it is chosen where none names a workflow."""
+        return self.tasks if self.spec.serves is None else frozenset(self.spec.serves)
+
+    @property
     def features(self) -> Mapping[str, ColumnType]:
         """The feature columns that its conditions may use beside a record's own."""
         return self.spec.input.features if self.spec.input is not None else {}
@@ -187,10 +192,10 @@ class Project:
         for path in self.files:
             try:
                 workflow = self.load(path)
-                tasks |= workflow.tasks
+                tasks |= workflow.serves
             except SpecError:
                 continue
-            if task in workflow.tasks:
+            if task in workflow.serves:
                 able.append(workflow)
         if len(able) == 1:
             return able[0]
@@ -246,19 +251,23 @@ def _no_lock(path: Path, why: str) -> SpecError:
     return SpecError(Problem(message=f"is no lock file: {why}", hint=hint, file=shown(path)))
 
 
-def write_lock(project: Project) -> dict[str, dict[str, list[str]]]:
-    """Pin what the queries of every workflow find now; returns what was written."""
+def found_by_queries(project: Project) -> dict[str, dict[str, list[str]]]:
+    """What the queries of every workflow find now, as the lock file pins it."""
     from airflow_agentic.plan.queries import queries
 
-    locked = {}
+    found = {}
     for path in project.files:
         workflow = project.load(path)
-        found = {
+        found[workflow.name] = {
             render_path(place): [card.name for card in workflow.registry.query(query)]
             for place, query in queries(workflow.spec)
         }
-        if found:
-            locked[workflow.name] = found
+    return {name: places for name, places in found.items() if places}
+
+
+def write_lock(project: Project) -> dict[str, dict[str, list[str]]]:
+    """Pin what the queries of every workflow find now; returns what was written."""
+    locked = found_by_queries(project)
     content = {"version": 1, "workflows": locked}
     (project.root / LOCK_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return locked

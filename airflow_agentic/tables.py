@@ -34,7 +34,7 @@ REQUIREMENTS: Final[dict[str, pa.DataType]] = {
     "max_cost": pa.float64(),
     "min_quality": pa.float64(),
 }
-"""What a record may ask of the model that answers it; null asks nothing. ``max_cost``: of one call, in the cards' unit."""
+"""What a record may ask of the model that answers it; null asks nothing. ``max_cost``: of one call."""
 
 RECORD: Final = pa.schema(
     [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote, urlparse
 
 import pyarrow.parquet as pq
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,7 +28,7 @@ DAGS: Final = ROOT / "dags"
 WORKFLOW: Final = "mixed-inbox"
 PUBLISH: Final = "publish"
 LOG_LINES: Final = 60
-MIN_WIDTH: Final = 160
+MIN_WIDTH: Final = 220
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def read_answers(uri: str) -> list[dict[str, Any]]:
 
 def answers_table(rows: list[dict[str, Any]]) -> Table:
     """One line an answer: who answered, what, why, at what cost."""
-    table = Table(title="Answers", header_style="bold")
+    table = Table(title="Answers", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for heading, justify in (
         ("record", "left"),
         ("task", "left"),
@@ -152,7 +153,7 @@ def _serve(console: Console, server: AirflowServer) -> int:
 
 
 def _tasks_table(instances: list[dict[str, Any]]) -> Table:
-    table = Table(title="Airflow tasks", header_style="bold")
+    table = Table(title="Airflow tasks", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for heading in ("task", "unit", "state", "seconds"):
         table.add_column(heading, justify="right" if heading == "seconds" else "left")
     for each in sorted(instances, key=lambda each: (each["start_date"] or "~", each["task_id"], each["map_index"])):

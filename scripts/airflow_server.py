@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FINISHED: Final = frozenset({"success", "failed"})
 PARTS: Final = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 POLL_SECONDS: Final = 0.5
+ANSWER_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 6.0
 """From SIGTERM to SIGKILL; the triggerer alone would take longer."""
 USER: Final = "admin"
@@ -36,6 +38,10 @@ T = TypeVar("T")
 
 class AirflowServerError(RuntimeError):
     """Airflow did not start, refused a request, or did not get somewhere in time."""
+
+
+class NoAnswerError(AirflowServerError):
+    """It does not listen yet, or is too busy to answer."""
 
 
 def free_port() -> int:
@@ -94,7 +100,7 @@ class AirflowServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # its parts share the group: SIGTERM to the first process alone leaves them
             )
-        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=ANSWER_SECONDS)
         try:
             self._wait("Airflow is not healthy", self._healthy, timeout)
             self._login()
@@ -138,12 +144,18 @@ class AirflowServer:
         params: Mapping[str, Any] | None = None,
         token: str | None = None,
     ) -> httpx.Response:
-        """The raw answer, whatever its status; ``token=""`` asks without authentication."""
+        """The raw answer, whatever its status; ``token=""`` asks without authentication.
+
+        :raises NoAnswerError: there is none.
+        """
         if self._client is None:
             raise AirflowServerError("Airflow is not running; call start() first")
         token = self.token if token is None else token
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return self._client.request(method, path, json=body, params=dict(params or {}), headers=headers)
+        try:
+            return self._client.request(method, path, json=body, params=dict(params or {}), headers=headers)
+        except httpx.TransportError as error:
+            raise NoAnswerError(f"{method} {path} got no answer: {error!r}") from error
 
     def wait_dag(self, dag_id: str, *, timeout: float = 120) -> dict[str, Any]:
         """The Dag, once it is parsed and serialized.
@@ -242,15 +254,13 @@ class AirflowServer:
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__WORKERS__MISSING_DAG_RETRY_DELAY": "5",
+            "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # its first answer takes seconds, more on a busy machine
             "AIRFLOW__AGENTIC__ARTIFACTS": self.artifacts.as_uri(),
             **self._settings,
         }
 
     def _healthy(self) -> bool:
-        try:
-            answer = self.send("GET", "/api/v2/monitor/health", token="")
-        except httpx.TransportError:
-            return False  # not listening yet
+        answer = self.send("GET", "/api/v2/monitor/health", token="")
         return answer.is_success and all(answer.json()[part]["status"] == "healthy" for part in PARTS)
 
     def _login(self) -> None:
@@ -263,9 +273,10 @@ class AirflowServer:
         """The first truthy answer of ``probe``."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            found = probe()
-            if found:
-                return found
+            with suppress(NoAnswerError):  # asked again, until the deadline
+                found = probe()
+                if found:
+                    return found
             if not self.running:
                 raise AirflowServerError(f"{complaint}: it ended by itself.\n{self.log_tail()}")
             time.sleep(POLL_SECONDS)

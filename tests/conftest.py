@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BUILT: Final = Path(__file__).resolve().parents[1] / "dags" / "built"
 
 settings.register_profile("project", deadline=None, database=None)
+settings.register_profile("deep", deadline=None, database=None, max_examples=3000)
 settings.load_profile("project")
 
 

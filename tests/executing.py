@@ -125,7 +125,7 @@ CARDS = (
 )
 
 
-def records(count: int = 24, **changes: Any) -> pa.Table:
+def records(count: int = 14, **changes: Any) -> pa.Table:
     """Records with all that routing looks at; some are errors for some models, and one is bad."""
     rows: list[Any] = []
     for place in range(count):

@@ -1,4 +1,4 @@
-"""Hypothesis strategies that several property tests share."""
+"""Hypothesis strategies that several property tests use."""
 
 from __future__ import annotations
 
@@ -6,144 +6,57 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-CONDITION_COLUMNS = {
-    "record.task": "string",
-    "record.language": "string",
-    "record.size": "int",
-    "record.position": "int",
-    "prediction.score": "double",
-    "prediction.value": "double",
-    "record.ok": "bool",
-}
-"""Two of most types, so that expressions compare columns with columns."""
+printable = st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co", "Zl", "Zp"), exclude_characters="\ufeff")
+"""Characters that YAML takes as they are."""
+_leaves = st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats(allow_nan=False, allow_infinity=False)
+json_values = st.recursive(
+    _leaves | st.text(printable, max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(printable, max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+"""Whatever JSON, and so YAML, can say."""
 
-TEXTS = ["", "de", "fr", "DE", "ä", "a\u0308", "😀", "de\x00", "a\nb", "z'\"\\"]
-INTEGERS = [
-    0,
-    1,
-    -1,
-    2,
-    3,
-    7,
-    10,
-    2**31,
-    2**53,
-    2**53 + 1,
-    -(2**53) - 1,
-    2**62,
-    3037000500,
-    2**63 - 1,
-    -(2**63),
-    -(2**63) + 1,
-]
-DOUBLES = [
-    0.0,
-    -0.0,
-    1.0,
-    -1.5,
-    0.1,
-    2.0**53,
-    2.0**63,
-    -(2.0**63),
-    1e308,
-    5e-324,
-    float("inf"),
-    float("-inf"),
-    float("nan"),
-]
-
-values: dict[str, st.SearchStrategy[Any]] = {
-    "string": st.sampled_from(TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
-    "int": st.sampled_from(INTEGERS) | st.integers(-(2**63), 2**63 - 1),
-    "double": st.sampled_from(DOUBLES) | st.floats(),
-    "bool": st.booleans(),
-}
-"""By column type."""
+CONDITIONS = ("record.task == 'x'", "record.language in ['en', 'de']", "size(record.text) > 3", "true")
+ACCEPTS = ("prediction.score >= 0.5", "prediction.label == 'positive' && record.max_cost < 2.0")
+METHODS = ("mean", "majority-vote", "best-score", "merge", "median")
+POLICIES = ("declared", "quality", "cost", "latency", "balanced")
 
 
-def records(columns: dict[str, str]) -> st.SearchStrategy[dict[str, Any]]:
-    """One value a column, or ``None``."""
-    return st.fixed_dictionaries({name: st.none() | values[type_] for name, type_ in columns.items()})
-
-
-def _quoted(text: str) -> str:
-    return '"' + "".join(f"\\U{ord(char):08x}" if char in '"\\\n\r' or ord(char) < 32 else char for char in text) + '"'
-
-
-def _literal(type_: str) -> st.SearchStrategy[str]:
-    if type_ == "string":
-        return st.sampled_from(TEXTS).map(_quoted)
-    if type_ == "int":
-        return st.sampled_from(INTEGERS).map(lambda number: f"({number})")
-    if type_ == "double":
-        finite = [repr(number) for number in DOUBLES if number - number == 0]
-        return st.sampled_from([*(f"({text})" for text in finite), "(0.0 / 0.0)", "(1.0 / 0.0)"])
-    return st.sampled_from(["true", "false"])
-
-
-def _leaf(type_: str) -> st.SearchStrategy[str]:
-    names = [name for name, declared in CONDITION_COLUMNS.items() if declared == type_]
-    return st.sampled_from(names) | st.sampled_from(names) | _literal(type_)
-
-
-def _join(template: str, *parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.tuples(*parts).map(lambda found: template.format(*found))
-
-
-def _operator(
-    left: st.SearchStrategy[str], right: st.SearchStrategy[str], operators: list[str]
-) -> st.SearchStrategy[str]:
-    return st.tuples(left, st.sampled_from(operators), right).map(lambda parts: f"({' '.join(parts)})")
-
-
-def _values_of(type_: str, depth: int) -> st.SearchStrategy[str]:
-    if depth == 0:
-        return _leaf(type_)
-    same, smaller = _values_of(type_, depth - 1), _leaf(type_)
-    choice = _join("({} ? {} : {})", conditions(depth - 1), same, smaller)
-    if type_ == "string":
-        return _leaf(type_) | _operator(same, smaller, ["+"]) | choice
-    other = _values_of("double" if type_ == "int" else "int", depth - 1)
-    converted = _join(type_ + "({})", other)
-    if type_ == "int":
-        more = _operator(same, smaller, ["+", "-", "*", "/", "%"]) | _join("size({})", _values_of("string", depth - 1))
-    else:
-        more = _operator(same, smaller, ["+", "-", "*", "/"])
-    return _leaf(type_) | more | _join("(-{})", same) | choice | converted
-
-
-def conditions(depth: int = 3) -> st.SearchStrategy[str]:
-    """CEL expressions of type bool over :data:`CONDITION_COLUMNS`, mostly of what Arrow can express."""
-    texts, integers, doubles = (_values_of(type_, max(depth - 1, 0)) for type_ in ("string", "int", "double"))
-    order = ["==", "!=", "<", "<=", ">", ">="]
-    column = st.sampled_from(sorted(CONDITION_COLUMNS))
-    flat = [
-        _operator(texts, texts, order),
-        _operator(integers, integers, order),
-        _operator(doubles, doubles, order),
-        _operator(integers, doubles, order),
-        _operator(doubles, integers, order),
-        _operator(_leaf("bool"), _leaf("bool"), order),
-        _join("has({})", column),
-        _join("({} == null)", column),
-        _join("(null != {})", column),
-        _join("({} in [{}, {}])", texts, _literal("string"), _literal("string")),
-        _join("({} in [{}, {}])", integers, _literal("int"), integers),
-        _join("({} in [{}, {}])", integers, _literal("int"), _literal("int")),
-        _join("({} in [{}, {}])", doubles, _literal("double"), doubles),
-        _join("({} in [{}])", integers, _literal("double")),
-        _join("({} in [])", integers),
-        st.tuples(texts, st.sampled_from(["startsWith", "endsWith", "contains"]), _leaf("string")).map(
-            lambda parts: f"{parts[0]}.{parts[1]}({parts[2]})"
+def patterns(names: list[str], queries: list[dict[str, Any]], *, depth: int = 3) -> st.SearchStrategy[Any]:
+    """Patterns as YAML would say them, over models of these names; well formed, though they may not fit together."""
+    model = st.sampled_from(names)
+    inner = patterns(names, queries, depth=depth - 1) if depth > 1 else model
+    several = st.lists(inner, min_size=1, max_size=3) | st.sampled_from(queries)
+    policy = st.fixed_dictionaries({}, optional={"policy": st.sampled_from(POLICIES)})
+    rule = st.fixed_dictionaries({"when": st.sampled_from(CONDITIONS), "use": inner})
+    feeds = st.sampled_from(["record.input", "prediction.label", "prediction.value", "prediction.output"])
+    step = st.fixed_dictionaries({"use": inner, "input": feeds | st.just({"x": "prediction.label"})})
+    arm = st.fixed_dictionaries({"use": inner, "weight": st.integers(1, 9)})
+    ways = [
+        model,
+        st.fixed_dictionaries({"model": model, "require": st.just({"max_cost": 1, "capabilities": {"size": "small"}})}),
+        st.builds(lambda members, more: {"single": members, **more}, several, policy),
+        st.builds(lambda members, more: {"fallback": members, **more}, several, policy),
+        st.builds(
+            lambda members, accept, more: {"cascade": members, "accept": accept, **more},
+            several, st.sampled_from(ACCEPTS), policy,
         ),
-        st.tuples(texts, st.sampled_from(["^d", "e$", ".", "^.$", "(?i)de", "[^a-z]", "\\\\pL+"])).map(
-            lambda parts: f'{parts[0]}.matches("{parts[1]}")'
+        st.fixed_dictionaries(
+            {"ensemble": several},
+            optional={
+                "aggregate": st.sampled_from([*METHODS, {"stack": "meta"}]),
+                "quorum": st.integers(1, 3),
+                "deadline": st.sampled_from(["100ms", 2]),
+            },
         ),
-        _join("[{}, 7].exists(x, x == {})", integers, integers),  # left to CEL
-        _leaf("bool"),
-    ]
-    if depth == 0:
-        return st.one_of(flat)
-    below = conditions(depth - 1)
-    joined = _operator(below, below, ["&&", "||"]), _operator(below, below, ["&&", "||"])
-    return st.one_of(*flat, *joined, _join("!{}", below), _join("({} ? {} : {})", below, below, below))
+        st.builds(lambda first, steps: {"chain": [first, *steps]}, inner, st.lists(step, min_size=1, max_size=2)),
+        st.builds(lambda arms: {"split": {"arms": arms}}, st.lists(arm, min_size=2, max_size=3)),
+        st.builds(
+            lambda primary, shadows: {"shadow": {"primary": primary, "shadows": shadows, "fraction": 0.5}},
+            inner, st.lists(inner, min_size=1, max_size=2),
+        ),
+        st.builds(
+            lambda rules, last: {"rules": [*rules, {"use": last}]}, st.lists(rule, min_size=1, max_size=2), inner
+        ),
+    ]  # fmt: skip
+    return st.one_of(ways)

@@ -22,10 +22,10 @@ def lock(
     project: ProjectOption = Path(),
 ) -> None:
     """Pin what the queries of all workflows find, in agentic.lock: a new card then changes nothing by itself."""
-    from airflow_agentic.project import LOCK_FILE, Project, write_lock
+    from airflow_agentic.project import LOCK_FILE, Project, found_by_queries, write_lock
 
     home = Project.find(project)
-    before, now = _before(home, strict=check), found(home)
+    before, now = _before(home, strict=check), found_by_queries(home)
     lines = _lines(before, now)
     if not lines:
         typer.echo("no workflow has a query: there is nothing to pin")
@@ -42,21 +42,6 @@ def lock(
     else:
         write_lock(home)
         typer.echo(f"{LOCK_FILE} is written")
-
-
-def found(project: Project) -> Locked:
-    """What the queries of every workflow find now, as :func:`~airflow_agentic.project.write_lock` would write it."""
-    from airflow_agentic.plan.queries import queries
-    from airflow_agentic.spec.source import render_path
-
-    answers = {}
-    for path in project.files:
-        workflow = project.load(path)
-        answers[workflow.name] = {
-            render_path(place): [card.name for card in workflow.registry.query(query)]
-            for place, query in queries(workflow.spec)
-        }
-    return {name: places for name, places in answers.items() if places}
 
 
 def _before(project: Project, *, strict: bool) -> Locked:

@@ -166,11 +166,11 @@ def write_profile(card: ModelCard, measured: Measured) -> Path:
     from airflow_agentic.execution.freeze import PROFILES
 
     path = card.folder / PROFILES
-    entry = {"digest": observe(card).info.digest, "profile": measured.profile()}
     try:
         kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
         raise InputError(f"{str(path)!r} is not JSON ({error}); mend or remove it") from error
+    entry = {"digest": observe(card).info.digest, "profile": measured.profile()}
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_text(json.dumps({**kept, card.name: entry}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     part.replace(path)

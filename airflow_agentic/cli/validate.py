@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -202,21 +203,34 @@ class _Checker:
 
     def _airflow(self, workflow: Workflow) -> list[Callable[[Workflow], object]]:
         """The checks of ``dag:`` and ``task:``, which only the installed Airflow can make."""
-        from importlib.util import find_spec
-
         if not (workflow.spec.dag or workflow.spec.task):
             return []
-        if find_spec("airflow") is None:
-            said = "not checked: the arguments under dag: and task:, because Airflow is not installed here"
+        try:
+            arguments = _airflow_arguments()
+        except ImportError as error:
+            said = f"not checked: the arguments under dag: and task:, because {error}"
             self.report.unchecked += [] if said in self.report.unchecked else [said]
             return []
-        from airflow_agentic.dagbuilder import arguments
-
         return [
             lambda workflow: arguments.dag_arguments(workflow.spec),
             lambda workflow: arguments.schedule(workflow.spec),
             lambda workflow: arguments.task_arguments(workflow.spec),
         ]
+
+
+def _airflow_arguments() -> ModuleType:
+    """:mod:`airflow_agentic.dagbuilder.arguments`.
+
+    :raises ImportError: Airflow is not installed here, or is one that we cannot work with; says which.
+    """
+    from importlib import import_module, util
+
+    if util.find_spec("airflow") is None:
+        raise ImportError("Airflow is not installed here")
+    try:
+        return import_module("airflow_agentic.dagbuilder.arguments")
+    except ImportError as error:
+        raise ImportError(f"the installed Airflow does not fit: {error}") from error
 
 
 def _compile(workflow: Workflow) -> None:

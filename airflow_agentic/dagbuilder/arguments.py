@@ -46,17 +46,13 @@ def _arguments(workflow: WorkflowSpec, section: str, given: Mapping[str, Any], k
     arguments: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
-            near = nearest(key, known)
-            owner = "DAG" if section == "dag" else "BaseOperator"
-            hint = f"did you mean {near!r}?" if near else "this workflow sets it itself" if key in _OURS else None
-            problems.append(
-                workflow.problem((section, key), f"{key!r} is no argument of the installed Airflow's {owner}", hint)
-            )
+            problems.append(workflow.problem((section, key), *_unknown(section, key, known)))
             continue
         try:
             arguments[key] = _value(key, value)
         except (ValueError, ImportError, AttributeError) as error:
-            problems.append(workflow.problem((section, key), f"{value!r} cannot be used: {error}"))
+            message, _, hint = f"{value!r} cannot be used: {error}".partition("\n")
+            problems.append(workflow.problem((section, key), message, hint or None))
     if problems:
         raise CompileError(problems)
     return arguments

@@ -64,11 +64,8 @@ def load_workflows(folder: str | Path = "workflows", **arguments: Any) -> dict[s
     wanted = get_parsing_context().dag_id
     project = Project(project_root(path), settings_list("allowed_handlers"))
     named = _names(spec_files(path))
-    dags = {
-        dag_id: _dag(project, dag_id, files, arguments)
-        for dag_id, files in named.items()
-        if wanted is None or wanted not in named or dag_id == wanted
-    }
+    asked = [wanted] if wanted in named else list(named)
+    dags = {dag.dag_id: dag for dag in (_dag(project, dag_id, named[dag_id], arguments) for dag_id in asked)}
     caller.update({f"dag {dag_id}": dag for dag_id, dag in dags.items()})
     return dags
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from airflow.sdk import Param
 
 from airflow_agentic.spec.workflow import WorkflowSpec
+
+_ON_ERROR: Final = {
+    "keep": "keep them as error rows",
+    "fallback": "ask the fallback, then keep them as error rows",
+    "dead_letter": "also write them to a folder of their own",
+    "fail": "fail the run",
+}
 
 
 def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
@@ -14,6 +22,7 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
 
     :param tasks: the tasks that the workflow's models do.
     """
+    choices = ["fallback" if workflow.on_error == "fallback" else "keep", "dead_letter", "fail"]
     own = workflow.input.uri if workflow.input is not None else None
     fields = {
         "text": Param(
@@ -53,10 +62,10 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
         "on_error": Param(
             workflow.on_error,
             type="string",
-            enum=sorted({"keep", "dead_letter", "fail", workflow.on_error}),
+            enum=choices,
+            values_display={name: _ON_ERROR[name] for name in choices},
             title="Records without an answer",
-            description="keep: an error row; dead_letter: also into a folder of their own; "
-            "fail: the run fails after all answers are committed.",
+            description="Where the run fails, all answers are committed first.",
             section="Behaviour",
         ),
         "recompute": Param(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.artifacts.digests import tree_digest
-from airflow_agentic.exceptions import AgenticError, PlanMismatchError
+from airflow_agentic.exceptions import AgenticError, PlanMismatchError, Problem, SpecError
 from airflow_agentic.registry.info import ModelInfo, card_digest
 from airflow_agentic.runtime.artifacts import resolve
 from airflow_agentic.spec.base import build
+from airflow_agentic.spec.load import shown
 from airflow_agentic.spec.model import ModelCard, Profile
 from airflow_agentic.spec.source import Source
 
@@ -86,13 +87,21 @@ def _artifact_digest(card: ModelCard) -> str | None:
 
 
 def measured_profile(card: ModelCard, digest: str) -> Profile | None:
-    """What was measured of exactly this model, if anything was."""
+    """What was measured of exactly this model, if anything was.
+
+    :raises SpecError: the file of measured profiles is damaged.
+    """
+    path = card.folder / PROFILES
     try:
-        measured = json.loads((card.folder / PROFILES).read_text())
+        entry = json.loads(path.read_text(encoding="utf-8")).get(card.name)
+        return Profile.model_validate(entry["profile"]) if entry is not None and entry["digest"] == digest else None
     except FileNotFoundError:
         return None
-    entry = measured.get(card.name)
-    return Profile.model_validate(entry["profile"]) if entry is not None and entry["digest"] == digest else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        way_out = "measure again with `airflow-agentic models profile NAME --write`, or delete the file"
+        raise SpecError(
+            Problem(message=f"holds no measured profiles: {error}", hint=way_out, file=shown(path))
+        ) from error
 
 
 def check_topology(plan: Plan, frozen: Plan) -> None:

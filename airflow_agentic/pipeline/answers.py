@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from airflow_agentic import tables
 from airflow_agentic.pipeline.combination import Combination, Leaf, leaves
 from airflow_agentic.pipeline.combine import Combiner
-from airflow_agentic.pipeline.outcomes import refusal, refusals
+from airflow_agentic.pipeline.outcomes import refusals
 from airflow_agentic.pipeline.texts import coded, joined, spread
 
 if TYPE_CHECKING:
@@ -85,15 +85,13 @@ def _tasks(records: pa.Table, combiner: Combiner, asked: list[Leaf], slot: Slot,
 def _errors(chosen: pa.Table, slot: Slot, shard: ShardPredictions) -> pa.Array:
     """The chosen prediction's error; for a row that reached no model, why it did not."""
     errors = chosen.column("error").combine_chunks()
-    silent = np.flatnonzero(~slot.present)
-    if not len(silent):
+    if slot.present.all():
         return errors
-    own = shard.records.column("error").take(pa.array(silent)).to_pylist()
-    refused = refusals(shard.selections)
-    said = [bad or refused.get(int(row)) or refusal("no_route", None) for row, bad in zip(silent, own, strict=True)]
-    place = np.arange(len(errors))
-    place[silent] = len(errors) + np.arange(len(silent))
-    return pa.concat_arrays([errors, pa.array(said, tables.ERROR)]).take(pa.array(place))
+    rows = len(shard)
+    own = shard.records.column("error").combine_chunks()
+    refused = refusals(shard.selections, rows, otherwise="no_route")
+    source = np.where(slot.present, 0, np.where(np.asarray(own.is_valid()), 1, 2))
+    return pa.concat_arrays([errors, own, refused]).take(pa.array(source * rows + np.arange(rows)))
 
 
 def _route(selections: Sequence[pa.Table], chosen: pa.Table, rows: int) -> pa.Array:

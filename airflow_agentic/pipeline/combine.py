@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from airflow_agentic.pipeline import ensemble
 from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, Ensemble, FirstAccepted, Leaf, Primary
-from airflow_agentic.pipeline.outcomes import refusal, refusals
+from airflow_agentic.pipeline.outcomes import refusals
 from airflow_agentic.pipeline.pool import Bools, Ints, Pool, ShardPredictions, Slot, failed, unavailable
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class Combiner:
         stranded = np.flatnonzero(~last.present & self.pool.valid(earlier.index))
         if not len(stranded):
             return chosen
-        refused = refusals(self.shard.selections)
-        errors = [refused.get(int(row)) or refusal("no_candidate", None) for row in stranded]
+        errors = refusals(self.shard.selections, len(self.shard), otherwise="no_candidate").take(pa.array(stranded))
         index = np.full(len(self.shard), -1, dtype=np.int64)
         index[stranded] = self.pool.add(failed(stranded, self.shard.records, errors)) + np.arange(len(stranded))
         return _merge(chosen, Slot(index, np.zeros(len(self.shard), bool)), index >= 0)

@@ -237,12 +237,12 @@ def _made(members: _Members, rows: Ints, **columns: pa.Array) -> pa.Table:
 
 def _names(node: Ensemble, valid: Bools) -> tuple[list[str], Ints]:
     """``ensemble(a, c)`` for each pattern of valid members, and which one each row has."""
-    code = np.zeros(valid.shape[1], dtype=np.int64)
-    for number, member in enumerate(valid):
-        code = code * 2 + member
-        if number % 32 == 31:  # codes stay small, however many members there are
-            code = np.unique(code, return_inverse=True)[1]
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    code = pa.array(np.zeros(valid.shape[1], dtype=np.int64)).dictionary_encode()
+    for member in valid:  # numbered anew after each, so that codes stay small however many members there are
+        code = pa.array(code.indices.to_numpy().astype(np.int64) * 2 + member).dictionary_encode()
+    inverse = code.indices.to_numpy().astype(np.int64)
+    first = np.empty(len(code.dictionary), dtype=np.int64)
+    first[inverse[::-1]] = np.arange(len(inverse))[::-1]
     kind = "merge" if node.method == "merge" else "ensemble"
     shown = []
     for row in first:

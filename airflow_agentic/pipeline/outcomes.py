@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic import tables
+from airflow_agentic.pipeline.texts import codes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +26,27 @@ _MEANING: Final = {
 }
 
 
-def refusals(selections: Sequence[pa.Table]) -> dict[int, dict[str, Any]]:
-    """The error of each row that a control sent nowhere, by row; of several, the first."""
-    found: dict[int, dict[str, Any]] = {}
+def refusals(selections: Sequence[pa.Table], rows: int, *, otherwise: str) -> pa.StructArray:
+    """For each row the error that it gets where it reaches no model: why a control sent it nowhere; of several, the first.
+
+    :param otherwise: the outcome of rows that none sent nowhere.
+    """
+    errors = [refusal(otherwise, None)]
+    code = np.zeros(rows, dtype=np.int64)
     for selection in selections:
         outcome = selection.column("outcome").cast(pa.string())
         nowhere = pc.and_(outcome.is_valid(), pc.invert(pc.is_in(outcome, pa.array(VERDICTS))))
-        refused = selection.select(["row", "outcome", "reason"]).filter(nowhere).to_pydict()
-        for row, code, reason in zip(refused["row"], refused["outcome"], refused["reason"], strict=True):
-            if row not in found:
-                found[row] = refusal(code, reason)
-    return found
+        refused = selection.select(["row", "outcome", "reason"]).filter(nowhere)
+        outcomes, names = codes_of(refused.column("outcome"))
+        reasons, texts = codes_of(refused.column("reason"))
+        kinds = pa.array(outcomes * (len(texts) + 1) + reasons + 1).dictionary_encode()
+        row = refused.column("row").to_numpy()[::-1]  # of two entries for one row the first is written last
+        new = (len(errors) + kinds.indices.to_numpy())[::-1]
+        code[row] = np.where(code[row] == 0, new, code[row])
+        for kind in kinds.dictionary.to_pylist():
+            outcome_code, reason_code = divmod(kind, len(texts) + 1)
+            errors.append(refusal(names[outcome_code], texts[reason_code - 1] if reason_code else None))
+    return pa.array(errors, tables.ERROR).take(pa.array(code))
 
 
 def refusal(outcome: str, reason: str | None) -> dict[str, Any]:

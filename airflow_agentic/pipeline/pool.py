@@ -128,16 +128,16 @@ class Pool:
 def unavailable(rows: Ints, records: pa.Table, model: str) -> pa.Table:
     """Error predictions for rows whose model gave no answer at all."""
     failure = tables.error("model_unavailable", f"{model!r} did not answer: its unit failed", retryable=True)
-    return failed(rows, records, [failure] * len(rows), model)
+    return failed(rows, records, pa.array([failure] * len(rows), tables.ERROR), model)
 
 
-def failed(rows: Ints, records: pa.Table, errors: Sequence[Mapping[str, Any]], model: str | None = None) -> pa.Table:
+def failed(rows: Ints, records: pa.Table, errors: pa.StructArray, model: str | None = None) -> pa.Table:
     """Error predictions."""
     columns = {
         "row": pa.array(rows.astype(np.int32)),
         "record_id": records.column("record_id").take(pa.array(rows)).combine_chunks(),
         "model": pa.array([model] * len(rows), pa.string()),
-        "error": pa.array(errors, tables.ERROR),
+        "error": errors,
     }
     return computed(len(rows), columns)
 

@@ -18,11 +18,11 @@ import pyarrow as pa
 from airflow_agentic import tables
 from airflow_agentic.routing.conditions import Condition, Outcome
 from airflow_agentic.routing.decision import All, Candidate, Decision, Pick, Reject, Rules, Sample, Split, To
-from airflow_agentic.routing.eligibility import UNHEALTHY, Asked, groups, parts, why_not
+from airflow_agentic.routing.eligibility import UNHEALTHY, parts, reasons
 from airflow_agentic.routing.policy import scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow_agentic.registry.info import ModelInfo
     from airflow_agentic.spec.workflow import ColumnType
@@ -92,9 +92,17 @@ class _Emitted:
             return tables.SELECTION.empty_table()
         rows = np.concatenate(self.rows).astype(np.int32)
         chunk = np.repeat(np.arange(len(self.rows), dtype=np.int32), [len(part) for part in self.rows])
-        order = np.argsort(rows, kind="stable")
+        order = _ascending(rows)
         said = [_dictionary(list(values), chunk[order]) for values in zip(*self.said, strict=True)]
         return pa.table([pa.array(rows[order]), *said], schema=tables.SELECTION)
+
+
+def _ascending(rows: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Their stable order: without sorting, where no row stands twice."""
+    place = np.full(int(rows.max()) + 1, -1, dtype=np.int64)
+    place[rows] = np.arange(len(rows))
+    order = place[place >= 0]
+    return order if len(order) == len(rows) else np.argsort(rows, kind="stable")
 
 
 def _dictionary(values: list[str | None], chunk: npt.NDArray[np.int32]) -> pa.DictionaryArray:
@@ -207,35 +215,16 @@ class _Walk:
             )
 
     def _pick(self, pick: Pick, rows: Rows, rule: str | None, reason: str) -> None:
-        for able, dropped, here in self._alike(pick, rows):
+        infos = [self.decider.models[candidate.model] for candidate in pick.candidates if candidate.model is not None]
+        kind_of, kinds = reasons(self.shard.records, rows, infos, pick.require, by_task=pick.by_task)
+        for part, kind in parts(kind_of, len(kinds)):
+            able, dropped = _sorted_out(pick.candidates, kinds[kind])
             said = _and(reason, _shown(dropped, self.decider.models))
             if able:
-                self._enter(pick, able, here, rule, said)
+                self._enter(pick, able, rows[part], rule, said)
             else:
                 unhealthy = bool(dropped) and set(dropped.values()) == {UNHEALTHY}
-                self.emitted.add(here, None, "all_unhealthy" if unhealthy else "no_candidate", rule, said)
-
-    def _alike(self, pick: Pick, rows: Rows) -> Iterator[tuple[list[Candidate], dict[str, str], Rows]]:
-        """``rows`` grouped by the candidates that are able, and by why the others are not."""
-        infos = [self.decider.models[candidate.model] for candidate in pick.candidates if candidate.model is not None]
-        group_of, asked = groups(self.shard.records, rows, infos, by_task=pick.by_task)
-        found = [self._able(pick, request) for request in asked]
-        kinds: dict[tuple[tuple[str, str], ...], int] = {}
-        kind_of = np.array([kinds.setdefault(tuple(dropped.items()), len(kinds)) for _, dropped in found])
-        for part, group in parts(kind_of[group_of], len(kinds)) if len(kinds) > 1 else [(slice(None), 0)]:
-            able, dropped = found[int(np.argmax(kind_of == group))]
-            yield able, dropped, rows[part]
-
-    def _able(self, pick: Pick, request: Asked) -> tuple[list[Candidate], dict[str, str]]:
-        able, dropped = [], {}
-        for candidate in pick.candidates:
-            info = None if candidate.model is None else self.decider.models[candidate.model]
-            reason = None if info is None else why_not(info, request, pick.require)
-            if reason is None:
-                able.append(candidate)
-            else:
-                dropped[candidate.name] = reason
-        return able, dropped
+                self.emitted.add(rows[part], None, "all_unhealthy" if unhealthy else "no_candidate", rule, said)
 
     def _enter(self, pick: Pick, able: list[Candidate], rows: Rows, rule: str | None, reason: str) -> None:
         """Send ``rows`` to the candidates; those for which a nested pattern has no model go to the other candidates."""
@@ -285,6 +274,19 @@ def chance(column: pa.ChunkedArray, rows: Rows, seed: int, purpose: str) -> npt.
     values = column.take(pa.array(rows)).to_pylist()
     digests = b"".join(blake2b(str(value).encode(), digest_size=8, key=key).digest() for value in values)
     return (np.frombuffer(digests, dtype="<u8") >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def _sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:
+    """Who is able, and why the others are not; a nested pattern finds that out itself."""
+    able, dropped = [], {}
+    said = iter(why)
+    for candidate in candidates:
+        reason = None if candidate.model is None else next(said)
+        if reason is None:
+            able.append(candidate)
+        else:
+            dropped[candidate.name] = reason
+    return able, dropped
 
 
 def _and(first: str, second: str) -> str:

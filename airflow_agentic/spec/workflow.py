@@ -412,6 +412,8 @@ class WorkflowSpec(Spec):
     publish: PublishSpec = PublishSpec()
     seed: int = 0
     """Of every choice by chance."""
+    serves: list[Name] | None = None
+    """The tasks for which it is chosen where a request names a task but no workflow; by default all its models do."""
 
     @model_validator(mode="after")
     def _fallback(self) -> WorkflowSpec:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pattern_models import MARK
+from pattern_models import FIRST_LOST, MARK
 
 RECORDS = 12
 SHARD = 4
-LOST = frozenset(f"r{number}" for number in range(SHARD, RECORDS))
+LOST = frozenset(f"r{number}" for number in range(FIRST_LOST, RECORDS))
 """The records of the second of two units, which hold one and two shards."""
 
 Card = Mapping[str, Any]
@@ -124,7 +124,7 @@ def records(case: Case) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {
             "record_id": f"r{number}",
-            "text": f"{MARK if number >= SHARD else 'near'} {number}",
+            "text": f"{MARK if number >= FIRST_LOST else 'near'} {number}",
             "channel": "mail" if number % 3 else "chat",
         }
         for number in range(RECORDS)

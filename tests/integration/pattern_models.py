@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 MARK = "far"
 """In the text of every record of the unit that gets lost."""
+FIRST_LOST = 4
+"""The position of the first of them."""
 
 
 class Opinion:
@@ -48,11 +54,15 @@ class Length(Opinion):
 
 
 class Meta(Opinion):
-    """A stack's meta-model: the mean of its members' ``positive``."""
+    """A stack's meta-model: the mean of its members' ``positive``. Its input has no text to mark."""
 
-    def predict_one(self, given: Any) -> dict[str, float]:
-        if self.mortal:
+    def predict(self, batch: pa.Table) -> list[dict[str, float]]:
+        if self.mortal and pc.max(batch.column("position")).as_py() >= FIRST_LOST:
             os._exit(9)
-        votes = [value for name, value in sorted(given.items()) if name.endswith(".positive")]
-        positive = sum(votes) / len(votes)
-        return {"negative": 1.0 - positive, "positive": positive}
+        return [_mean(json.loads(given["text"])) for given in batch.column("input").to_pylist()]
+
+
+def _mean(scores: dict[str, float]) -> dict[str, float]:
+    votes = [value for name, value in sorted(scores.items()) if name.endswith(".positive")]
+    positive = sum(votes) / len(votes)
+    return {"negative": 1.0 - positive, "positive": positive}

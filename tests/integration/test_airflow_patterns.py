@@ -1,4 +1,4 @@
-"""Every pattern × {all well, one unit lost, one model lost, route failed} in real Airflow code, against the Coordinator.
+"""Every pattern × {all well, one unit lost, one model lost, route failed} in Airflow, against the Coordinator.
 
 DESIGN §2 rule 4 and §8: equal label, error code and route for every record, each record once.
 """

@@ -227,11 +227,9 @@ def test_numbers_are_averaged_by_default() -> None:
 
 def test_the_stricter_of_two_deadlines_holds() -> None:
     inner = {"ensemble": ["b", "c"]}
-    plan = compiled({"ensemble": ["a", inner, {**inner, "deadline": "1s", "aggregate": "mean"}], "deadline": 0.5},
-                    *cards("a", "b", "c"))  # fmt: skip
-    assert {node.id: node.deadline for node in plan.of(Infer)} == dict.fromkeys(
-        ("main.a", "main.b", "main.c", "main.b-2", "main.c-2"), 0.5
-    )
+    looser = {"ensemble": ["c", "d"], "deadline": "1s"}
+    plan = compiled({"ensemble": ["a", inner, looser], "deadline": 0.5}, *cards("a", "b", "c", "d"))
+    assert {node.deadline for node in plan.of(Infer)} == {0.5}
 
 
 def test_stack_feeds_a_meta_model_with_all_scores() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -70,7 +71,7 @@ def test_answers_elsewhere_are_refused() -> None:
 def test_an_answer_is_a_line_with_its_route() -> None:
     line = next(line for line in rendered([GOOD, BAD]).splitlines() if "photo-1" in line)
 
-    assert [cell.strip() for cell in line.strip("│").split("│")] == [
+    assert re.split(r"\s{2,}", line.strip()) == [
         "photo-1",
         "image-classification",
         "lite2-torch",
@@ -79,7 +80,6 @@ def test_an_answer_is_a_line_with_its_route() -> None:
         "routes[0] · lite0-tf was unsure (degraded)",
         "0.001200",
         "31.4",
-        "",
     ]
 
 

@@ -1,0 +1,116 @@
+"""What a Dag run reads."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import card, compiled
+
+from airflow_agentic.exceptions import InputError
+from airflow_agentic.operators.inputs import fill, run_input, run_options, window
+from airflow_agentic.spec.workflow import InputSpec
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def context(*, interval: bool = False, **params: Any) -> Any:
+    """A task's context, as far as inputs look at it."""
+    dates = {"data_interval_start": NOON.replace(hour=11), "data_interval_end": NOON} if interval else {}
+    return {"params": params, **dates}
+
+
+def read(spec: InputSpec | None, base: Path, **params: Any) -> list[dict[str, Any]]:
+    source = run_input(spec, base, context(**params), ())
+    return [row for table in source.chunks() for row in table.to_pylist()]
+
+
+def test_the_window_is_the_runs_data_interval() -> None:
+    assert window(context(interval=True)) == {"start": "2026-01-02T11:00:00+00:00", "end": "2026-01-02T12:00:00+00:00"}
+
+
+def test_parameters_take_the_place_of_the_data_interval() -> None:
+    found = window(context(interval=True, window_start="2026-01-01T00:00:00Z", window_end=None))
+
+    assert found == {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T12:00:00+00:00"}
+
+
+def test_a_run_without_an_interval_has_no_window() -> None:
+    assert window(context()) == {}
+
+
+def test_placeholders_are_filled_in() -> None:
+    filled = fill("s3://in/{params.region}/{window.start}.jsonl", {"start": "2026-01-01"}, {"region": "eu"})
+
+    assert filled == "s3://in/eu/2026-01-01.jsonl"
+
+
+def test_other_braces_stay() -> None:
+    assert fill("in/{a,b}/*.{window}", {}, {}) == "in/{a,b}/*.{window}"
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (
+            "in/{window.end}",
+            "the input 'in/{window.end}' needs window.end, which this run does not have: "
+            "give window_end in the trigger form, or write window: interval",
+        ),
+        (
+            "in/{params.region}",
+            "the input 'in/{params.region}' needs params.region, which this run does not have: give region",
+        ),
+    ],
+)
+def test_what_a_run_does_not_have_is_named(uri: str, message: str) -> None:
+    with pytest.raises(InputError, match=rf"\A{re.escape(message)}\Z"):
+        fill(uri, {}, {})
+
+
+def test_pasted_text_goes_first(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text('{"text": "own"}\n')
+
+    rows = read(InputSpec(uri="own.jsonl"), tmp_path, text="one\n\n  \ntwo\n", task="text-analysis", uri="other.jsonl")
+
+    assert [(row["input"]["text"], row["task"]) for row in rows] == [("one", "text-analysis"), ("two", "text-analysis")]
+
+
+def test_a_parameter_takes_the_place_of_the_workflows_file(tmp_path: Path) -> None:
+    for name in ("own", "other"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{name}"}}\n')
+    spec = InputSpec(uri="own.jsonl")
+
+    assert [row["input"]["text"] for row in read(spec, tmp_path)] == ["own"]
+    assert [row["input"]["text"] for row in read(spec, tmp_path, uri="other.jsonl")] == ["other"]
+
+
+def test_a_limit_holds_for_text_and_for_files(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+
+    assert len(read(InputSpec(uri="own.jsonl"), tmp_path, limit=1)) == 1
+    assert len(read(None, tmp_path, text="a\nb\nc", limit=2)) == 2
+
+
+def test_a_workflow_without_an_input_needs_one_of_the_run(tmp_path: Path) -> None:
+    message = "this workflow has no input of its own: give text or uri in the trigger form, or write input: in its file"
+    with pytest.raises(InputError, match=rf"\A{re.escape(message)}\Z"):
+        run_input(None, tmp_path, context(), ())
+
+
+def test_the_same_text_has_the_same_fingerprint() -> None:
+    def fingerprint(text: str) -> list[dict[str, Any]]:
+        return run_input(None, Path(), context(text=text), ()).fingerprint()
+
+    assert fingerprint("a\nb") == fingerprint("a\n\nb\n") != fingerprint("a")
+
+
+def test_on_error_is_the_one_option_a_run_changes() -> None:
+    plan = compiled("fake", card())
+
+    assert run_options(plan, {"on_error": "keep"}) is plan
+    assert run_options(plan, {}) is plan
+    assert run_options(plan, {"on_error": "fail"}).options.on_error == "fail"
