@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any, Final
 
-from airflow.sdk import DAG, Asset, BaseOperator, CronDataIntervalTimetable
+from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable
 from airflow.sdk.timezone import parse
 
 from airflow_agentic.compat import AirflowException
+from airflow_agentic.dagbuilder.assets import named_asset
 from airflow_agentic.exceptions import CompileError, Problem
 from airflow_agentic.spec.base import nearest, seconds
 from airflow_agentic.spec.workflow import WorkflowSpec
@@ -102,17 +103,16 @@ def schedule(workflow: WorkflowSpec) -> Any:
         _cron(workflow, given)
     if given is None or isinstance(given, str):
         return given
-    if isinstance(given, dict) and len(given) == 1:
-        kind, value = next(iter(given.items()))
-        if kind == "asset" and isinstance(value, str):
-            return [Asset(name=value)]
-        if kind == "assets" and isinstance(value, list):
-            return [Asset(name=str(one)) for one in value]
+    kind, value = next(iter(given.items())) if isinstance(given, dict) and len(given) == 1 else ("", None)
+    try:
+        if kind == "asset":
+            return [named_asset(value)]
+        if kind == "assets" and isinstance(value, list) and value:
+            return [named_asset(one) for one in value]
         if kind == "every":
-            try:
-                return timedelta(seconds=seconds(value))
-            except ValueError as error:
-                raise CompileError(_no_schedule(workflow, error)) from error
+            return timedelta(seconds=seconds(value))
+    except (ValueError, TypeError) as error:
+        raise CompileError(_no_schedule(workflow, error)) from error
     raise CompileError(
         workflow.problem(
             path,

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, TaskGroup, TriggerRule
+from airflow.sdk import DAG, TaskGroup, TriggerRule
 
 from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.compat import AirflowException
 from airflow_agentic.dagbuilder.arguments import dag_arguments, schedule, task_arguments
+from airflow_agentic.dagbuilder.assets import asset_of
 from airflow_agentic.dagbuilder.params import form
 from airflow_agentic.exceptions import CompileError
 from airflow_agentic.operators import (
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
     from airflow_agentic.project import Workflow
 
 TAG = "airflow-agentic"
-
-
-def asset_of(workflow: str) -> Asset:
-    """The asset that a workflow's runs update; the answers' real URI is in each event's extra."""
-    return Asset(name=f"airflow-agentic/{workflow}", uri=f"x-airflow-agentic://workflow/{workflow}")
 
 
 def build_dag(workflow: Workflow, **arguments: Any) -> DAG:

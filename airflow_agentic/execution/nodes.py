@@ -53,9 +53,11 @@ class ShardState:
 
     def assigned(self, node: Infer) -> Ints:
         """The rows that ``node`` is given, ascending, each once."""
-        parts = [_rows_of(self.selections[control], node.id) for control in node.controls if control in self.selections]
-        found: Ints = np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
-        return found
+        given = np.zeros(self.records.num_rows, bool)
+        for control in node.controls:
+            if control in self.selections:
+                given[_rows_of(self.selections[control], node.id)] = True
+        return np.flatnonzero(given)
 
     def accepted(self, gate: str) -> Bools:
         """The verdict of ``gate`` on every row."""

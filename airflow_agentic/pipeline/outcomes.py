@@ -27,7 +27,7 @@ _MEANING: Final = {
 
 
 def refusals(selections: Sequence[pa.Table], rows: int, *, otherwise: str) -> pa.StructArray:
-    """For each row the error that it gets where it reaches no model: why a control sent it nowhere; of several, the first.
+    """The error of each row if it reaches no model: why a control sent it nowhere; of several, the first.
 
     :param otherwise: the outcome of rows that none sent nowhere.
     """

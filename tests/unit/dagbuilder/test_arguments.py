@@ -145,6 +145,14 @@ def test_every_problem_is_reported_at_once(project: ProjectFolder) -> None:
         ("dag: {schedule: {asset: inbox}}", [Asset(name="inbox")]),
         ("dag: {schedule: {assets: [inbox, outbox]}}", [Asset(name="inbox"), Asset(name="outbox")]),
         (
+            "dag: {schedule: {asset: airflow-agentic/other}}",
+            [Asset(name="airflow-agentic/other", uri="x-airflow-agentic://workflow/other")],
+        ),
+        (
+            "dag: {schedule: {assets: ['s3://inbox/new', {name: inbox, uri: 's3://inbox'}]}}",
+            [Asset(name="s3://inbox/new", uri="s3://inbox/new"), Asset(name="inbox", uri="s3://inbox")],
+        ),
+        (
             "dag: {schedule: '0 6 * * *'}\nwindow: interval",
             CronDataIntervalTimetable("0 6 * * *", timezone="UTC"),
         ),
@@ -160,7 +168,12 @@ FORMS = '    write a cron expression, {asset: NAME}, {assets: [NAME]}, {every: "
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("dag: {schedule: {asset: [a]}}", f"5:17  dag.schedule: {{'asset': ['a']}} is no schedule\n{FORMS}"),
+        (
+            "dag: {schedule: {asset: [a]}}",
+            "5:17  dag.schedule: {'asset': ['a']} is no schedule: ['a'] is no asset\n"
+            "    write its name, or {name: NAME, uri: URI}",
+        ),
+        ("dag: {schedule: {assets: []}}", f"5:17  dag.schedule: {{'assets': []}} is no schedule\n{FORMS}"),
         ("dag: {schedule: {}}", f"5:17  dag.schedule: {{}} is no schedule\n{FORMS}"),
         ("dag: {schedule: 5}", f"5:17  dag.schedule: 5 is no schedule\n{FORMS}"),
         (

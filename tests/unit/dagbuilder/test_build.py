@@ -10,7 +10,8 @@ from airflow.sdk import DAG, Asset, TriggerRule
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_agentic.dagbuilder.build import asset_of, build_dag
+from airflow_agentic.dagbuilder.assets import asset_of
+from airflow_agentic.dagbuilder.build import build_dag
 from airflow_agentic.exceptions import CompileError
 
 if TYPE_CHECKING:
