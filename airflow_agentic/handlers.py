@@ -38,7 +38,7 @@ def load_handler(path: str, allowed: Sequence[str]) -> Any:
     if _PATH.fullmatch(path) is None:
         raise ModelLoadError(f"the handler {path!r} is not a path to import; write it as package.module:Name")
     module_name, _, name = path.partition(":")
-    if path not in allowed and not _covered(module_name, allowed):
+    if not is_allowed(path, allowed):
         raise HandlerNotAllowedError(
             f"the handler {path!r} is not allowed here; add {module_name!r} (or {path!r}) to "
             f"[agentic] allowed_handlers, which now has: {', '.join(sorted(allowed)) or 'nothing'}"
@@ -54,12 +54,17 @@ def load_handler(path: str, allowed: Sequence[str]) -> Any:
         raise ModelLoadError(f"the handler {path!r} does not exist: {module_name} has no {name!r}; correct the name")
     found = getattr(module, name)
     home = getattr(found, "__module__", None)
-    if path not in allowed and not (isinstance(home, str) and _covered(home, allowed)):
+    if path not in allowed and isinstance(home, str) and not _covered(home, allowed):
         raise HandlerNotAllowedError(
             f"the handler {path!r} is not allowed here: {module_name} only imports it from {home!r}; "
             f"add {path!r} itself to [agentic] allowed_handlers"
         )
     return found
+
+
+def is_allowed(path: str, allowed: Sequence[str]) -> bool:
+    """Whether an entry names ``package.module:Name`` itself, its module or a package above it; ours always is."""
+    return path in allowed or _covered(path.partition(":")[0], allowed)
 
 
 def _covered(module: str, allowed: Sequence[str]) -> bool:

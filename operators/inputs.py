@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from airflow_agentic.exceptions import InputError
+from airflow_agentic.exceptions import InputError, RecordError
 from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
+from airflow_agentic.pipeline.uris import AllowedUris, resolve
 from airflow_agentic.plan.ir import Plan
+from airflow_agentic.project import project_root
 from airflow_agentic.spec.workflow import ColumnType, InputSpec
 
 if TYPE_CHECKING:
@@ -58,8 +60,21 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
         )
     spec = spec or InputSpec(uri=uri)
     filled = fill(uri, window(context), params)
+    if params.get("uri"):
+        _check_allowed(filled, base, allowed_uris)
     files = Input(uri=filled, format=spec.format, base=base, columns=spec.columns, features=spec.features, limit=limit)
     return RunInput(files=files, allowed_uris=allowed_uris)
+
+
+def _check_allowed(uri: str, base: Path, allowed_uris: Sequence[str]) -> None:
+    """Who may trigger a Dag may not read all that its worker can.
+
+    :raises InputError: the URI of the trigger form is neither below the project nor in ``allowed_uris``.
+    """
+    try:
+        AllowedUris.under(str(project_root(base)), allowed_uris).check(resolve(uri, str(base)))
+    except RecordError as error:
+        raise InputError(f"{error} in the section [agentic]") from error
 
 
 def window(context: Context) -> dict[str, str]:

@@ -29,6 +29,7 @@ FINISHED: Final = frozenset({"success", "failed"})
 PARTS: Final = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 POLL_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 60.0
+PARSE_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 6.0
 """From SIGTERM to SIGKILL; the triggerer alone would take longer."""
 USER: Final = "admin"
@@ -163,13 +164,15 @@ class AirflowServer:
         :raises AirflowServerError: Airflow reports an import error, or does not know the Dag in time.
         """
 
+        patience = time.monotonic() + PARSE_SECONDS
+
         def parsed() -> dict[str, Any] | None:
             answer = self.send("GET", f"/api/v2/dags/{quote(dag_id)}")
             if answer.is_success and not answer.json()["is_stale"]:
                 dag: dict[str, Any] = answer.json()
                 return dag
             errors = self.request("GET", "/api/v2/importErrors")["import_errors"]
-            if errors:
+            if errors and time.monotonic() > patience:  # until then they may be another file's
                 raise AirflowServerError("\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in errors))
             return None
 

@@ -104,7 +104,9 @@ class _Lists(dict[str, list[str]]):
 def longest(members: Mapping[str, pa.Table]) -> pa.Table:
     """An aggregation of the user: the longest label any member gave."""
     columns = [table.column("label").to_pylist() for table in members.values()]
-    labels = [max((label for label in row if label is not None), key=len, default=None) for row in zip(*columns, strict=True)]
+    labels = [
+        max((label for label in row if label is not None), key=len, default=None) for row in zip(*columns, strict=True)
+    ]
     return pa.table({"label": pa.array(labels, pa.string()), "score": pa.array([1.0] * len(labels))})
 
 
@@ -129,8 +131,15 @@ def records(count: int = 14, **changes: Any) -> pa.Table:
     """Records with all that routing looks at; some are errors for some models, and one is bad."""
     rows: list[Any] = []
     for place in range(count):
-        said = {3: " !a", 4: " !a !b", 5: " ?a", 7: " !a !b !c", 9: " !v1", 10: " !fields", 11: " !c"}.get(place % 13, "")
-        row: dict[str, Any] = {"record_id": f"r{place}", "text": f"text {place}{said}", "size": place, "tier": "xyz"[place % 3]}
+        said = {3: " !a", 4: " !a !b", 5: " ?a", 7: " !a !b !c", 9: " !v1", 10: " !fields", 11: " !c"}.get(
+            place % 13, ""
+        )
+        row: dict[str, Any] = {
+            "record_id": f"r{place}",
+            "text": f"text {place}{said}",
+            "size": place,
+            "tier": "xyz"[place % 3],
+        }
         row["language"] = ("en", "de", "fr")[place % 3]
         row |= {"max_cost": 0.005} if place % 4 == 1 else {}
         row |= {"min_quality": 0.7} if place % 5 == 2 else {}
@@ -205,5 +214,3 @@ def comparable(answers: pa.Table) -> list[dict[str, Any]]:
             if member["error"] == "model_unavailable":
                 member["model_version"] = None
     return rows
-
-

@@ -29,7 +29,7 @@ def patterns(names: list[str], queries: list[dict[str, Any]], *, depth: int = 3)
     several = st.lists(inner, min_size=1, max_size=3) | st.sampled_from(queries)
     policy = st.fixed_dictionaries({}, optional={"policy": st.sampled_from(POLICIES)})
     rule = st.fixed_dictionaries({"when": st.sampled_from(CONDITIONS), "use": inner})
-    feeds = st.sampled_from(["record.input", "prediction.label", "prediction.value", "prediction.output"])
+    feeds = st.sampled_from(["record.input", *["prediction.label"] * 3, "prediction.value", "prediction.output"])
     step = st.fixed_dictionaries({"use": inner, "input": feeds | st.just({"x": "prediction.label"})})
     arm = st.fixed_dictionaries({"use": inner, "weight": st.integers(1, 9)})
     ways = [

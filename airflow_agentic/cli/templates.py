@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _DAG: Final = """\
+# The Dags of workflows/. (Airflow reads only files that contain the words "airflow" and "dag".)
 from airflow_agentic import load_workflows
 
 load_workflows("workflows")

@@ -151,7 +151,7 @@ class _Walk:
         if isinstance(decision, To):
             self.emitted.add(rows, decision.node, None, rule, reason)
         elif isinstance(decision, Reject):
-            self.emitted.add(rows, None, decision.outcome, rule, decision.reason)
+            self.emitted.add(rows, None, decision.outcome, rule, _and(reason, decision.reason))
         elif isinstance(decision, Rules):
             self._rules(decision, rows, rule, reason)
         elif isinstance(decision, Pick):
@@ -180,8 +180,11 @@ class _Walk:
             taken |= here
             if rules.match == "first":
                 left &= ~here
-        otherwise = rule if isinstance(rules.default, Reject) else rule or "default"
-        self.visit(rules.default, np.flatnonzero(left & ~taken), otherwise, _and(reason, "no rule matches"))
+        nobody = np.flatnonzero(left & ~taken)
+        if isinstance(rules.default, Reject):
+            self.visit(rules.default, nobody, rule, reason)
+        else:
+            self.visit(rules.default, nobody, rule or "default", _and(reason, "no rule matches"))
 
     def _failed(
         self, outcome: Outcome, when: str, left: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_], name: str

@@ -25,6 +25,8 @@ WATCH_SECONDS: Final = 0.05
 """How often a working child is looked at."""
 CLOSE_SECONDS: Final = 5.0
 """How long a child may take to end by itself."""
+_SECRETS: Final = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
+"""Variables of Airflow that hold connections and keys: nothing for a model."""
 _PIPE_BYTES: Final = 2**20
 _KILOBYTES: Final = re.compile(rb"^(VmHWM|VmRSS):\s+(\d+) kB", re.MULTILINE)
 
@@ -170,7 +172,7 @@ class ChildProcess:
 
 
 def environment(card: ModelCard) -> dict[str, str]:
-    """The child's environment: this one's, the same import path, the card's threads, quiet and offline frameworks."""
+    """The child's environment: this one's without Airflow's, our import path, the card's threads, quiet frameworks."""
     threads = str(card.runtime.threads)
     fixed = {
         "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
@@ -186,7 +188,8 @@ def environment(card: ModelCard) -> dict[str, str]:
         fixed["KERAS_BACKEND"] = "tensorflow"
     if not card.resources.gpu:
         fixed["CUDA_VISIBLE_DEVICES"] = ""  # a framework that finds a GPU takes its memory, asked or not
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **fixed}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+    return {"TF_CPP_MIN_LOG_LEVEL": "3", **inherited, **fixed}
 
 
 def _carry(output: IO[bytes], name: str, said: deque[str]) -> None:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelLoadError
+from airflow_agentic.handlers import is_allowed, load_handler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow_agentic.spec.model import ModelCard
-
-OWN: Final = "airflow_agentic"
-"""This project's own handlers are always allowed."""
-
-
-def is_allowed(path: str, allowed: Sequence[str]) -> bool:
-    """Whether ``package.module:Name`` is under a prefix as ``package``, ``package.module`` or itself."""
-    return any(path == prefix or path.startswith((f"{prefix}.", f"{prefix}:")) for prefix in (OWN, *allowed))
 
 
 def check_allowed(path: str, allowed: Sequence[str], *, card: ModelCard, key: str) -> None:
@@ -48,13 +40,7 @@ def import_allowed(path: str, allowed: Sequence[str], *, card: ModelCard, key: s
     :raises ModelLoadError: it cannot be imported.
     """
     check_allowed(path, allowed, card=card, key=key)
-    module, _, name = path.partition(":")
     try:
-        return getattr(import_module(module), name)
-    except ImportError as error:
-        raise ModelLoadError(
-            f"model {card.name!r}: {key} {path!r} cannot be imported ({error}); "
-            "install its package where the model runs"
-        ) from error
-    except AttributeError:
-        raise ModelLoadError(f"model {card.name!r}: {key} {path!r}: module {module!r} has no {name!r}") from None
+        return load_handler(path, allowed)
+    except ModelLoadError as error:
+        raise ModelLoadError(f"model {card.name!r}: {key}: {error}") from error

@@ -69,10 +69,15 @@ USES: dict[str, Any] = {
     "chain over a cascade": {"chain": [CASCADE, {"use": "b", "input": "prediction.label"}]},
     "chain into a cascade": {"chain": ["fields", {"use": CASCADE, "input": "prediction.output.city"}]},
     "chain into a choice": {
-        "chain": ["fields", {"use": {"single": ["a", "b"], "require": {"max_cost": 0.002}}, "input": "prediction.output.city"}]
+        "chain": [
+            "fields",
+            {"use": {"single": ["a", "b"], "require": {"max_cost": 0.002}}, "input": "prediction.output.city"},
+        ]
     },
     "split": {"split": {"arms": [{"use": "a", "weight": 1}, {"use": "b", "weight": 2}]}},
-    "split sticky": {"split": {"arms": [{"use": "a", "weight": 1}, {"use": CASCADE, "weight": 1}], "key": "record.tier"}},
+    "split sticky": {
+        "split": {"arms": [{"use": "a", "weight": 1}, {"use": CASCADE, "weight": 1}], "key": "record.tier"}
+    },
     "shadow": {"shadow": {"primary": "a", "shadows": ["b", CASCADE], "fraction": 0.5}},
     "rules": {
         "rules": [
@@ -82,8 +87,9 @@ USES: dict[str, Any] = {
         ]
     },
     "cascade into an ensemble": {
-        "cascade": ["a", {**ENSEMBLE, "aggregate": "mean"}], "accept": "prediction.score >= 0.5"
-    },  # fmt: skip
+        "cascade": ["a", {**ENSEMBLE, "aggregate": "mean"}],
+        "accept": "prediction.score >= 0.5",
+    },
     "cascade of an ensemble": {"cascade": [{"ensemble": ["a", "b"]}, "c"], "accept": "prediction.score > 0.7"},
     "cascade of a cascade": {
         "cascade": [{"cascade": ["a", "b"], "accept": "prediction.score >= 0.4"}, "c"],

@@ -8,8 +8,8 @@ import pytest
 from runtime_samples import card, errors, inputs, records, texts
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelLoadError, ModelUnavailableError, RecordError
+from airflow_agentic.handlers import is_allowed
 from airflow_agentic.runtime import open_predictor
-from airflow_agentic.runtime.imports import is_allowed
 from airflow_agentic.tables import RESULT, table
 
 if TYPE_CHECKING:

@@ -1,0 +1,46 @@
+"""What every task process pays for: modules, counted in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import pytest
+    from conftest import ProjectFolder
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+HEAVY: Final = frozenset({"torch", "tensorflow", "keras", "onnxruntime", "transformers", "kubernetes", "pandas", "PIL"})
+
+
+def loaded(code: str) -> set[str]:
+    """The modules in ``sys.modules`` after ``code``."""
+    report = f"{code}\nimport sys\nprint('|'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split("|"))
+
+
+def test_the_plugin_loads_nothing_but_itself() -> None:
+    before = loaded("import airflow.plugins_manager")
+
+    own = {"airflow_agentic", "airflow_agentic._version", "airflow_agentic.plugins"}
+    assert loaded("import airflow_agentic.plugins") - before <= own
+
+
+def test_a_dag_file_loads_no_framework(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write(routes="[{use: {cascade: [cheap, strong]}, accept: prediction.score > 0.5}]")
+    monkeypatch.setenv("AIRFLOW_HOME", str(project.root))
+
+    found = loaded(f"from airflow_agentic import load_workflows\nload_workflows({str(project.workflows)!r})")
+
+    assert "airflow_agentic.operators.infer" in found
+    assert found & (HEAVY | {"fastapi"}) == set()
+
+
+def test_a_package_import_costs_nothing() -> None:
+    assert not {
+        name for name in loaded("import airflow_agentic") if name.startswith(("airflow.", "pyarrow", "pydantic"))
+    }
