@@ -241,7 +241,10 @@ def test_close_is_passed_on() -> None:
     [
         ("Empty", "the class '{0}:Empty' has neither predict(batch) nor predict_one(input); add one"),
         ("NOT_CALLABLE", "runtime.handler '{0}:NOT_CALLABLE' is neither a class nor a function"),
-        ("nothing", "runtime.handler '{0}:nothing': module '{0}' has no 'nothing'"),
+        (
+            "nothing",
+            "runtime.handler: the handler '{0}:nothing' does not exist: {0} has no 'nothing'; correct the name",
+        ),
     ],
 )
 def test_handlers_that_cannot_be_used(handler: str, message: str) -> None:
@@ -264,8 +267,9 @@ def test_a_module_that_is_not_there() -> None:
     with pytest.raises(ModelLoadError) as caught:
         open_predictor(spec, allowed_handlers=["no_such_package"]).load()
     assert str(caught.value) == (
-        "model 'm': runtime.handler 'no_such_package.thing:Name' cannot be imported "
-        "(No module named 'no_such_package'); install its package where the model runs"
+        "model 'm': runtime.handler: the handler 'no_such_package.thing:Name' cannot be imported "
+        "(ModuleNotFoundError: No module named 'no_such_package'); "
+        "install its distribution where the model runs, or correct the path"
     )
 
 
