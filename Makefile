@@ -62,6 +62,7 @@ bench: $(INSTALLED) models ## Measure; results are printed and appended to bench
 build: $(INSTALLED) ## Source archive and wheel in dist/, and a test of what the wheel holds
 	rm -rf build dist
 	$(BIN)/python -m build
+	rm -rf build airflow_agentic.egg-info
 	$(BIN)/python -m pytest tests/integration/test_wheel.py
 
 venv: $(INSTALLED) ## Only the virtual environment

@@ -174,13 +174,18 @@ def infer_unit(run: Run, node: Infer, unit: Unit, world: World) -> None:
     model.close()
 
 
-def worked(run: Run, world: World, *, lost: Iterable[tuple[str, int]] = (), failed: Iterable[str] = ()) -> Run:
+def worked(
+    run: Run, world: World, *, lost: Iterable[tuple[str, int]] = (), failed: Iterable[str] = (), until: str = ""
+) -> Run:
     """Run all nodes as Airflow would, each with a run of its own.
 
     :param lost: infer node and unit whose Airflow task fails.
     :param failed: controls whose Airflow task fails.
+    :param until: the first node that does not run.
     """
     for node in run.plan.nodes:
+        if node.id == until:
+            break
         own = run.folder.open(run.manifest)
         if node.id in failed:
             continue

@@ -18,7 +18,7 @@ _ON_ERROR: Final = {
 
 
 def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
-    """One parameter a field, in the order of the form.
+    """One parameter a field, in the order of the form. Those without a section are open, the other sections closed.
 
     :param tasks: the tasks that the workflow's models do.
     """
@@ -31,15 +31,14 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
             format="multiline",
             title="Text to answer",
             description="One record a line, instead of the workflow's input.",
-            section="Input",
         ),
         "task": Param(
             None,
             type=["null", "string"],
             enum=[None, *sorted(tasks)],
+            values_display={"None": "not stated"},
             title="Task of the pasted text",
             description="What the models shall do with it; routes look at record.task.",
-            section="Input",
         ),
         "uri": Param(
             None,
@@ -48,7 +47,6 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
             description=f"Read this instead of {own}."
             if own
             else "What to read: JSONL, Parquet, CSV, text, or a folder of files.",
-            section="Input",
         ),
         "limit": Param(
             None,
@@ -57,7 +55,6 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
             maximum=1_000_000_000,
             title="At most this many records",
             description="Empty: all of them.",
-            section="Input",
         ),
         "on_error": Param(
             workflow.on_error,

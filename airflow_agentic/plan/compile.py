@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_agentic.exceptions import CompileError, ConditionError
+from airflow_agentic.exceptions import CompileError
 from airflow_agentic.pipeline.combination import Coalesce, Combination, Ensemble, FirstAccepted, leaves
 from airflow_agentic.pipeline.steps import parse_step
 from airflow_agentic.plan.candidates import Resolver
 from airflow_agentic.plan.checks import check_condition, finish
-from airflow_agentic.plan.columns import RECORD_COLUMNS, column_type, gate_columns, record_columns
+from airflow_agentic.plan.columns import RECORD_COLUMNS, column_type, record_columns
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Options, Plan, Preprocess, Publish, Route
 from airflow_agentic.plan.patterns import Fragment, PatternCompiler, route_id
 from airflow_agentic.registry import ModelInfo, Registry
@@ -139,13 +139,13 @@ class _Compiler:
         for index, (route, fragment) in enumerate(zip(self.workflow.routes, fragments, strict=True)):
             if route.when is not None:
                 check_condition(self.resolver, route.when, ("routes", index, "when"), columns)
-            cases.append(Case(name=f"routes[{index}]", when=route.when, then=fragment.decision))
+            cases.append(Case(name=f"routes[{index}]", when=route.when, then=fragment.entry))
         default: Decision = Reject(outcome="no_route", reason="no route matches and the workflow has no default")
         combined = [fragment.combine for fragment in fragments]
         names = [fragment.name for fragment in fragments]
         if self.workflow.default is not None:
             fragment = patterns.route(self.workflow.default, ("default",), "default", len(fragments))
-            default = fragment.decision
+            default = fragment.entry
             combined.append(fragment.combine)
             names.append(fragment.name)
         decide = Rules(cases=tuple(cases), default=default, match=self.workflow.match)
@@ -164,21 +164,9 @@ class _Compiler:
             group=fragment.name,
             needs=(PREPROCESS, *controls, *dict.fromkeys(leaf.node for leaf in leaves(main))),
             source=main,
-            rejected=fragment.decision,
+            rejected=fragment.entry,
             rule=render_path(("fallback",)),
             unrouted=True,
         )
         self.nodes.insert(position, gate)
         return FirstAccepted(stages=(main, fragment.combine), gates=(FALLBACK_GATE,))
-
-
-__all__ = [
-    "AGGREGATE",
-    "PREPROCESS",
-    "PUBLISH",
-    "ROUTE",
-    "CompileError",
-    "ConditionError",
-    "compile_plan",
-    "gate_columns",
-]

@@ -52,6 +52,13 @@ class Fragment:
     single: str | None = None
     """The model, where it is one."""
 
+    @property
+    def entry(self) -> Decision:
+        """The decision that enters it: a lone model too must satisfy what the record asks, and be healthy."""
+        if self.single is None or not isinstance(self.decision, To):
+            return self.decision
+        return Pick(candidates=(Candidate(name=self.single, model=self.single, then=self.decision),))
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
@@ -242,7 +249,7 @@ class PatternCompiler:
         feed = Feed(source=members, fields="members")
         meta = self._infer(str(aggregation.model), replace(place, controls=(gate.id,), feed=feed))
         check_stack(self.resolver, fragments, meta.cards, place.path)
-        self.nodes[position] = gate.model_copy(update={"accepted": meta.decision})
+        self.nodes[position] = gate.model_copy(update={"accepted": meta.entry})
         return Fragment(
             name=name, decision=decision, combine=Chained(last=meta.combine, earlier=members), cards=meta.cards
         )
@@ -256,7 +263,7 @@ class PatternCompiler:
                 "remove input, or write record.input",
             )
         fragment = self.compile(steps[0].use, place.at("chain", 0, "use"))
-        entry = fragment.decision
+        entry = fragment.entry
         names = [fragment.name]
         combine = fragment.combine
         controls = place.controls
@@ -271,7 +278,7 @@ class PatternCompiler:
             fragment = self.compile(step.use, replace(place, path=(*path, "use"), controls=controls, feed=feed))
             if feed is not None:
                 check_feed(self.resolver, answering, self._fed(feed), feed.fields, (*path, "input"))
-            self.nodes[position] = gate.model_copy(update={"accepted": fragment.decision})
+            self.nodes[position] = gate.model_copy(update={"accepted": fragment.entry})
             combine = Chained(last=fragment.combine, earlier=combine)
             names.append(fragment.name)
         return Fragment(name=f"chain({', '.join(names)})", decision=entry, combine=combine, cards=fragment.cards)
@@ -290,7 +297,7 @@ class PatternCompiler:
             )
         fragments = [self.compile(arm.use, place.at("split", "arms", index, "use")) for index, arm in enumerate(arms)]
         shares = tuple(
-            Share(name=fragment.name, weight=arm.weight, then=fragment.decision)
+            Share(name=fragment.name, weight=arm.weight, then=fragment.entry)
             for arm, fragment in zip(arms, fragments, strict=True)
         )
         decision = SplitDecision(arms=shares, key=key, seed=self.resolver.workflow.seed)
@@ -307,10 +314,10 @@ class PatternCompiler:
             self.compile(member, place.at("shadow", "shadows", index)) for index, member in enumerate(shadow.shadows)
         ]
         seed = self.resolver.workflow.seed
-        sampled = [Sample(fraction=shadow.fraction, seed=seed, then=other.decision) for other in others]
+        sampled = [Sample(fraction=shadow.fraction, seed=seed, then=other.entry) for other in others]
         return replace(
             primary,
-            decision=All(children=(primary.decision, *sampled)),
+            decision=All(children=(primary.entry, *sampled)),
             combine=Primary(primary=primary.combine, shadows=tuple(other.combine for other in others)),
             single=None,
         )
@@ -323,7 +330,7 @@ class PatternCompiler:
                 check_condition(self.resolver, rule.when, (*path, "when"), self.columns)
             fragment = self.compile(rule.use, place.at("rules", index, "use"))
             fragments.append(fragment)
-            cases.append(Case(name=render_path(path), when=rule.when, then=fragment.decision))
+            cases.append(Case(name=render_path(path), when=rule.when, then=fragment.entry))
         reject = Reject(outcome="no_route", reason=f"no rule of {render_path(place.path)} matches")
         return Fragment(
             name=_called("rules", fragments),

@@ -126,23 +126,3 @@ def targets(decision: Decision) -> tuple[str, ...]:
     elif isinstance(decision, All):
         below = list(decision.children)
     return tuple(dict.fromkeys(node for child in below for node in targets(child)))
-
-
-def conditions(decision: Decision) -> tuple[tuple[str, str], ...]:
-    """Every ``(rule name, expression)`` in a decision."""
-    if isinstance(decision, Rules):
-        own = tuple((case.name, case.when) for case in decision.cases if case.when is not None)
-        return (
-            own
-            + tuple(pair for case in decision.cases for pair in conditions(case.then))
-            + conditions(decision.default)
-        )
-    if isinstance(decision, Pick):
-        return tuple(pair for candidate in decision.candidates for pair in conditions(candidate.then))
-    if isinstance(decision, Split):
-        return tuple(pair for arm in decision.arms for pair in conditions(arm.then))
-    if isinstance(decision, Sample):
-        return conditions(decision.then)
-    if isinstance(decision, All):
-        return tuple(pair for child in decision.children for pair in conditions(child))
-    return ()

@@ -32,8 +32,17 @@ def test_every_field_says_what_it_is_for(project: ProjectFolder) -> None:
 
     for name, field in form(spec, ["text-analysis"]).items():
         assert field.schema["title"], name
-        assert field.schema["section"], name
         assert field.description, name
+
+
+def test_the_input_is_open_and_the_rest_folded_away(project: ProjectFolder) -> None:
+    fields = form(project.workflow("dag: {schedule: '@daily'}\nwindow: interval").spec, ["text-analysis"])
+
+    assert {name: field.schema.get("section") for name, field in fields.items()} == {
+        **dict.fromkeys(("text", "task", "uri", "limit")),
+        **dict.fromkeys(("on_error", "recompute"), "Behaviour"),
+        **dict.fromkeys(("window_start", "window_end"), "Window"),
+    }
 
 
 def test_a_form_needs_no_answers(project: ProjectFolder) -> None:

@@ -89,7 +89,7 @@ def test_a_model() -> None:
         ("preprocess", "route", "main.a"),
         ("aggregate",),
     ]
-    assert (first(plan), combined(plan), controls(plan)) == (to("a"), A, {"main.a": ("route",)})
+    assert (first(plan), combined(plan), controls(plan)) == (pick("a"), A, {"main.a": ("route",)})
     assert list(plan.models) == list(plan.cards) == list(plan.folders) == ["a"]
 
 
@@ -243,7 +243,7 @@ def test_stack_feeds_a_meta_model_with_all_scores() -> None:
         "main.gate-ensemble": ("route", "main.a", "main.b"),
         "main.meta": ("main.gate-ensemble", "route", "main.a", "main.b"),
     }
-    assert gate(plan, "gate-ensemble").accepted == to("meta")
+    assert gate(plan, "gate-ensemble").accepted == pick("meta")
     assert gate(plan, "gate-ensemble").source == members
     node = plan.node("main.meta")
     assert isinstance(node, Infer)
@@ -271,9 +271,9 @@ def test_chain() -> None:
         "main.c": ("main.gate-b",),
     }
     assert controls(plan) == {"main.a": ("route",), "main.b": ("main.gate-a",), "main.c": ("main.gate-b",)}
-    assert first(plan) == to("a")
-    assert (gate(plan, "gate-a").source, gate(plan, "gate-a").accepted) == (A, to("b"))
-    assert (gate(plan, "gate-b").source, gate(plan, "gate-b").accepted) == (B, to("c"))
+    assert first(plan) == pick("a")
+    assert (gate(plan, "gate-a").source, gate(plan, "gate-a").accepted) == (A, pick("b"))
+    assert (gate(plan, "gate-b").source, gate(plan, "gate-b").accepted) == (B, pick("c"))
     feeds = {node.model: node.feed for node in plan.of(Infer)}
     assert feeds == {"a": None, "b": Feed(source=A, fields="prediction.output.city"), "c": None}
     assert combined(plan) == Chained(last=C, earlier=Chained(last=B, earlier=A))
@@ -295,7 +295,7 @@ def test_split() -> None:
     stages = FirstAccepted(stages=(B, C), gates=("main.gate-b",))
     assert first(plan) == Split(
         arms=(
-            Share(name="a", weight=9.0, then=to("a")),
+            Share(name="a", weight=9.0, then=pick("a")),
             Share(name="fallback(b, c)", weight=1.0, then=pick("b", "c", seed=3)),
         ),
         key="record.language",
@@ -306,8 +306,8 @@ def test_split() -> None:
 
 def test_shadow() -> None:
     plan = compiled({"shadow": {"primary": "a", "shadows": ["b", "c"], "fraction": 0.1}}, *cards("a", "b", "c"), seed=5)
-    sampled = (Sample(fraction=0.1, seed=5, then=to(name)) for name in "bc")
-    assert first(plan) == All(children=(to("a"), *sampled))
+    sampled = (Sample(fraction=0.1, seed=5, then=pick(name)) for name in "bc")
+    assert first(plan) == All(children=(pick("a"), *sampled))
     assert combined(plan) == Primary(primary=A, shadows=(B, C))
 
 
@@ -315,8 +315,8 @@ def test_rules() -> None:
     plan = compiled({"rules": [{"when": "record.language == 'en'", "use": "a"}, {"use": "b"}]}, *cards("a", "b"))
     assert first(plan) == Rules(
         cases=(
-            Case(name=f"{PATH}.rules[0]", when="record.language == 'en'", then=to("a")),
-            Case(name=f"{PATH}.rules[1]", then=to("b")),
+            Case(name=f"{PATH}.rules[0]", when="record.language == 'en'", then=pick("a")),
+            Case(name=f"{PATH}.rules[1]", then=pick("b")),
         ),
         default=Reject(outcome="no_route", reason=f"no rule of {PATH} matches"),
     )
@@ -360,7 +360,7 @@ def test_routes_are_called_by_their_models_task_and_answers_are_read_side_by_sid
         ("routes[1]", "record.language == 'de'"),
         ("routes[2]", "record.kind == 'text'"),
     ]
-    assert decide.default == To(node="default.c")
+    assert decide.default == Pick(candidates=(Candidate(name="c", model="c", then=To(node="default.c")),))
     assert isinstance(combined(plan), Coalesce)
 
 

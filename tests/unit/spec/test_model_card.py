@@ -348,4 +348,4 @@ def test_equal_sets_of_labels_are_one_label_space_whatever_their_order() -> None
 
 def test_a_card_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        card().name = "other"  # type: ignore[misc]  # that is what is tested
+        card().name = "other"
