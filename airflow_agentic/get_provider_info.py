@@ -34,6 +34,8 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
+_SWITCH: dict[str, Any] = {"type": ["string", "null"], "enum": ["true", "false", None]}
+
 _STORE: dict[str, Any] = {
     "connection-type": "agentic_store",
     "hook-class-name": "airflow_agentic.hooks.store.ArtifactStoreHook",
@@ -54,10 +56,13 @@ _STORE: dict[str, Any] = {
             "description": "Of an S3-compatible server",
             "schema": {"type": ["string", "null"], "format": "uri"},
         },
-        "allow_http": {
-            "label": "Allow plain HTTP",
-            "schema": {"type": ["string", "null"], "enum": ["true", "false", None]},
+        "allow_http": {"label": "Allow plain HTTP", "schema": _SWITCH},
+        "virtual_hosted_style_request": {
+            "label": "Bucket in the host name",
+            "description": "bucket.endpoint instead of endpoint/bucket",
+            "schema": _SWITCH,
         },
+        "skip_signature": {"label": "Anonymous", "description": "Send unsigned requests", "schema": _SWITCH},
     },
 }
 

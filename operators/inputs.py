@@ -60,7 +60,7 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
         )
     spec = spec or InputSpec(uri=uri)
     filled = fill(uri, window(context), params)
-    if params.get("uri"):
+    if params.get("uri") or uri.startswith("{params."):
         _check_allowed(filled, base, allowed_uris)
     files = Input(uri=filled, format=spec.format, base=base, columns=spec.columns, features=spec.features, limit=limit)
     return RunInput(files=files, allowed_uris=allowed_uris)
@@ -101,6 +101,8 @@ def fill(uri: str, window: Mapping[str, str], params: Mapping[str, Any]) -> str:
                 else f"give {name}"
             )
             raise InputError(f"the input {uri!r} needs {source}.{name}, which this run does not have: {way}")
+        if ".." in re.split(r"[/\\]", str(found)):
+            raise InputError(f"{source}.{name} is {str(found)!r}, which leaves the folder of the input {uri!r}")
         return str(found)
 
     return re.sub(r"\{(window|params)\.(\w+)\}", value, uri)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,7 +49,9 @@ class Answering:
 
     def predict(self, batch: pa.Table) -> pa.Table:
         name = self.card.name
-        if name in self.world.lost:
+        self.world.enter(name)
+        if name in self.world.lost or self.world.dying[name] > 0:
+            self.world.dying[name] -= 1
             raise ModelUnavailableError(f"the process of model {name!r} died")
         self.world.calls[name] += 1
         texts = [one["text"] for one in batch.column("input").to_pylist()]
@@ -83,16 +86,32 @@ class World:
     """The models there are, and what became of them."""
 
     lost: frozenset[str] = frozenset()
+    """They die whenever they are asked."""
+    dying: Counter[str] = field(default_factory=Counter)
+    """How often they will die before they answer."""
+    held: Mapping[str, threading.Event] = field(default_factory=dict)
+    """They answer when their event is set."""
     loads: Counter[str] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
     closed: Counter[str] = field(default_factory=Counter)
     seen: dict[str, list[str]] = field(default_factory=lambda: _Lists())
+
+    def enter(self, name: str) -> None:
+        if name in self.held and not self.held[name].wait(60):
+            raise TimeoutError(f"the test never let {name!r} go on")
 
     def start(self, card: ModelCard) -> Answering:
         """What :class:`ModelPool` and an Airflow task do with a card."""
         model = Answering(card, self)
         model.load()
         return model
+
+
+def hanging(text: str) -> str:
+    """A handler that never answers ``hang``."""
+    if text == "hang":
+        threading.Event().wait()
+    return "good"
 
 
 class _Lists(dict[str, list[str]]):

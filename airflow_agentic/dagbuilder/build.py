@@ -54,7 +54,7 @@ def build_dag(workflow: Workflow, **arguments: Any) -> DAG:
         dag = DAG(
             dag_id=spec.name,
             tags=sorted(tags),
-            params={**form(spec, workflow.tasks), **given.pop("params", {})},
+            params={**form(spec, plan.models.values()), **given.pop("params", {})},
             default_args={**given.pop("default_args", {}), **task_arguments(spec)},
             doc_md=_document(spec, plan),
             **given,

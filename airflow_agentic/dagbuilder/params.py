@@ -7,8 +7,10 @@ from typing import Final
 
 from airflow.sdk import Param
 
+from airflow_agentic.registry.info import ModelInfo
 from airflow_agentic.spec.workflow import WorkflowSpec
 
+_FROM_TEXT: Final = frozenset({"text", "json", "bytes"})
 _ON_ERROR: Final = {
     "keep": "keep them as error rows",
     "fallback": "ask the fallback, then keep them as error rows",
@@ -17,29 +19,15 @@ _ON_ERROR: Final = {
 }
 
 
-def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
+def form(workflow: WorkflowSpec, models: Iterable[ModelInfo]) -> dict[str, Param]:
     """One parameter a field, in the order of the form. Those without a section are open, the other sections closed.
 
-    :param tasks: the tasks that the workflow's models do.
+    :param models: the workflow's; text is asked for if one of them takes it.
     """
     choices = ["fallback" if workflow.on_error == "fallback" else "keep", "dead_letter", "fail"]
     own = workflow.input.uri if workflow.input is not None else None
     fields = {
-        "text": Param(
-            None,
-            type=["null", "string"],
-            format="multiline",
-            title="Text to answer",
-            description="One record a line, instead of the workflow's input.",
-        ),
-        "task": Param(
-            None,
-            type=["null", "string"],
-            enum=[None, *sorted(tasks)],
-            values_display={"None": "not stated"},
-            title="Task of the pasted text",
-            description="What the models shall do with it; routes look at record.task.",
-        ),
+        **_text(sorted({model.task for model in models if model.input in _FROM_TEXT})),
         "uri": Param(
             None,
             type=["null", "string"],
@@ -84,3 +72,25 @@ def form(workflow: WorkflowSpec, tasks: Iterable[str]) -> dict[str, Param]:
                 section="Window",
             )
     return fields
+
+
+def _text(tasks: list[str]) -> dict[str, Param]:
+    if not tasks:
+        return {}
+    return {
+        "text": Param(
+            None,
+            type=["null", "string"],
+            format="multiline",
+            title="Text to answer",
+            description="One record a line, instead of the workflow's input.",
+        ),
+        "task": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *tasks],
+            values_display={"None": "not stated", **{task: task for task in tasks}},  # the UI calls what is absent None
+            title="Task of that text",
+            description="What the models shall do with it; routes look at record.task.",
+        ),
+    }

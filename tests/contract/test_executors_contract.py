@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -121,8 +122,16 @@ WORKFLOWS: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
 def plan_of(name: str) -> Plan:
     return compile_plan(workflow(**{**COMMON, **WORKFLOWS[name]}), Registry.of(*CARDS))
+
+
+@cache
+def expected_of(name: str, lost: str | None = None) -> list[dict[str, Any]]:
+    """What the Coordinator answers, with all well or one model lost."""
+    world = World(lost=frozenset({lost} if lost else ()))
+    return comparable(coordinated(plan_of(name), records(), world))
 
 
 def models_of(plan: Plan) -> list[str]:
@@ -151,7 +160,7 @@ every_workflow = pytest.mark.parametrize("name", WORKFLOWS)
 @every_workflow
 def test_all_well(name: str) -> None:
     plan, shard = plan_of(name), records()
-    expected = comparable(coordinated(plan, shard))
+    expected = expected_of(name)
     assert_same(comparable(batched(plan, shard)), expected)
     assert [row["record_id"] for row in expected] == shard.column("record_id").to_pylist()
     assert sum(row["error"] is None for row in expected) >= 4, "hardly any record is answered: the case shows little"
@@ -166,8 +175,7 @@ def answer(row: dict[str, Any]) -> Any:
 def test_one_model_lost(name: str) -> None:
     plan, shard = plan_of(name), records()
     for model in models_of(plan):
-        world = World(lost=frozenset({model}))
-        expected = comparable(coordinated(plan, shard, world))
+        expected = expected_of(name, model)
         assert_same(comparable(batched(plan, shard, World(lost=frozenset({model})))), expected)
         codes = {member["error"] for row in expected for member in row["predictions"] if member["model"] == model}
         assert codes <= {"model_unavailable", "no_input"}
@@ -177,13 +185,13 @@ def test_one_model_lost(name: str) -> None:
 def test_one_unit_lost(name: str) -> None:
     """Only the records of the lost unit differ; they are answered as if the model were lost."""
     plan, shard = plan_of(name), records()
-    well = comparable(coordinated(plan, shard))
+    well = expected_of(name)
     unit = started(plan, shard).units()[1]
     here = range(unit.first * ROWS, (unit.last + 1) * ROWS)
     for node in plan.of(Infer):
         lost = comparable(batched(plan, shard, lost=[(node.id, unit.number)]))
         alone = [one for one in plan.of(Infer) if one.model == node.model] == [node]
-        without = comparable(coordinated(plan, shard, World(lost=frozenset({node.model})))) if alone else lost
+        without = expected_of(name, node.model) if alone else lost
         assert_same(lost, [without[row] if row in here else well[row] for row in range(len(shard))])
 
 
@@ -214,11 +222,10 @@ def test_compact(name: str) -> None:
     """One process that runs the Coordinator shard by shard commits the same answers."""
     plan, shard = plan_of(name), records()
     run = started(plan, shard)
-    expected = comparable(coordinated(plan, shard))
     world = World()
     answer_run(run, pool=ModelPool(starter=world.start), allowed_handlers=ALLOWED)
     found = pa.concat_tables([answers for _, answers in run.folder.open(run.manifest).answers()])
-    assert_same(comparable(found), expected)
+    assert_same(comparable(found), expected_of(name))
     assert world.loads == world.closed
     cards = {(node.model, node.all_scores) for node in plan.of(Infer)}
     assert all(count <= sum(model == name for model, _ in cards) for name, count in world.loads.items())

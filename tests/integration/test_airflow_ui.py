@@ -72,7 +72,7 @@ def test_a_workflow_is_triggered_by_its_form(page: Page, airflow_server: Airflow
 
     assert [label.strip() for label in labels][:4] == [
         "Text to answer",
-        "Task of the pasted text",
+        "Task of that text",
         "File, folder or URI",
         "At most this many records",
     ]

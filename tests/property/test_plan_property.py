@@ -35,6 +35,7 @@ OUTPUTS: list[dict[str, Any]] = [
     {"embedding": 3},
     {"fields": {"city": "string"}},
 ]
+USES = patterns(NAMES, QUERIES)
 META = card("meta", input="json", capabilities={"size": "large"}, task="stacking")
 
 
@@ -61,17 +62,16 @@ def registries(draw: st.DrawFn) -> Registry:
 
 @st.composite
 def workflows(draw: st.DrawFn) -> WorkflowSpec:
-    use = patterns(NAMES, QUERIES)
     match = draw(st.sampled_from(["first", "all"]))
-    uses = draw(st.lists(use, min_size=1, max_size=3))
+    uses = draw(st.lists(USES, min_size=1, max_size=3))
     routes: list[dict[str, Any]] = [{"when": draw(st.sampled_from(CONDITIONS)), "use": one} for one in uses]
     more: dict[str, Any] = {}
     if draw(st.booleans()):
-        more["default"] = draw(use)
+        more["default"] = draw(USES)
     elif draw(st.booleans()):
         del routes[-1]["when"]
     if draw(st.booleans()):
-        more |= {"on_error": "fallback", "fallback": draw(use)}
+        more |= {"on_error": "fallback", "fallback": draw(USES)}
     return workflow(routes, match=match, **more)
 
 

@@ -10,11 +10,18 @@ from airflow.sdk import ParamsDict
 from airflow_agentic.dagbuilder.params import form
 
 if TYPE_CHECKING:
+    from airflow.sdk import Param
     from conftest import ProjectFolder
+
+    from airflow_agentic.project import Workflow
+
+
+def fields_of(workflow: Workflow) -> dict[str, Param]:
+    return form(workflow.spec, workflow.plan.models.values())
 
 
 def test_the_fields_in_their_order(project: ProjectFolder) -> None:
-    fields = form(project.workflow().spec, ["text-analysis"])
+    fields = fields_of(project.workflow())
 
     assert list(fields) == ["text", "task", "uri", "limit", "on_error", "recompute"]
     assert {name: field.value for name, field in fields.items()} == {
@@ -28,15 +35,15 @@ def test_the_fields_in_their_order(project: ProjectFolder) -> None:
 
 
 def test_every_field_says_what_it_is_for(project: ProjectFolder) -> None:
-    spec = project.workflow("dag: {schedule: '@daily'}\nwindow: interval").spec
+    workflow = project.workflow("dag: {schedule: '@daily'}\nwindow: interval")
 
-    for name, field in form(spec, ["text-analysis"]).items():
+    for name, field in fields_of(workflow).items():
         assert field.schema["title"], name
         assert field.description, name
 
 
 def test_the_input_is_open_and_the_rest_folded_away(project: ProjectFolder) -> None:
-    fields = form(project.workflow("dag: {schedule: '@daily'}\nwindow: interval").spec, ["text-analysis"])
+    fields = fields_of(project.workflow("dag: {schedule: '@daily'}\nwindow: interval"))
 
     assert {name: field.schema.get("section") for name, field in fields.items()} == {
         **dict.fromkeys(("text", "task", "uri", "limit")),
@@ -46,20 +53,35 @@ def test_the_input_is_open_and_the_rest_folded_away(project: ProjectFolder) -> N
 
 
 def test_a_form_needs_no_answers(project: ProjectFolder) -> None:
-    fields = form(project.workflow("dag: {schedule: '@daily'}\nwindow: interval").spec, ["text-analysis"])
+    fields = fields_of(project.workflow("dag: {schedule: '@daily'}\nwindow: interval"))
 
     ParamsDict(fields).validate()
 
 
-def test_the_task_is_one_of_the_models_tasks(project: ProjectFolder) -> None:
-    fields = form(project.workflow().spec, ["text-analysis", "image-classification"])
+def test_the_task_is_one_of_those_that_text_is_for(project: ProjectFolder) -> None:
+    project.card("photos", task="image-classification", input="image")
+    project.card("language", task="language-identification")
+    routes = "[{when: record.task == 'x', use: photos}, {when: record.task == 'y', use: language}, {use: cheap}]"
 
-    assert fields["task"].schema["enum"] == [None, "image-classification", "text-analysis"]
+    task = fields_of(project.workflow(routes=routes))["task"]
+
+    assert task.schema["enum"] == [None, "language-identification", "text-analysis"]
+    assert task.schema["values_display"] == {
+        "None": "not stated",
+        "language-identification": "language-identification",
+        "text-analysis": "text-analysis",
+    }
+
+
+def test_no_text_is_asked_for_where_no_model_takes_it(project: ProjectFolder) -> None:
+    project.card("photos", task="image-classification", input="image")
+
+    assert list(fields_of(project.workflow(routes="[{use: photos}]"))) == ["uri", "limit", "on_error", "recompute"]
 
 
 def test_on_error_offers_what_a_run_may_choose(project: ProjectFolder) -> None:
-    plain = form(project.workflow("on_error: fail").spec, [])["on_error"]
-    fallback = form(project.workflow("on_error: fallback\nfallback: strong").spec, [])["on_error"]
+    plain = fields_of(project.workflow("on_error: fail"))["on_error"]
+    fallback = fields_of(project.workflow("on_error: fallback\nfallback: strong"))["on_error"]
 
     assert plain.schema["values_display"].keys() == {"keep", "dead_letter", "fail"}
     assert (plain.value, plain.schema["enum"]) == ("fail", ["keep", "dead_letter", "fail"])
@@ -75,14 +97,14 @@ def test_on_error_offers_what_a_run_may_choose(project: ProjectFolder) -> None:
     ],
 )
 def test_a_window_is_asked_for_where_the_workflow_has_one(project: ProjectFolder, text: str, window: bool) -> None:
-    fields = form(project.workflow(text).spec, [])
+    fields = fields_of(project.workflow(text))
 
     assert ({"window_start", "window_end"} <= fields.keys()) is window
 
 
 def test_the_form_names_the_workflows_own_input(project: ProjectFolder) -> None:
-    own = form(project.workflow("input: {uri: 'inbox/'}").spec, [])["uri"]
-    without = form(project.workflow().spec, [])["uri"]
+    own = fields_of(project.workflow("input: {uri: 'inbox/'}"))["uri"]
+    without = fields_of(project.workflow())["uri"]
 
     assert own.description == "Read this instead of inbox/."
     assert without.description == "What to read: JSONL, Parquet, CSV, text, or a folder of files."

@@ -71,6 +71,18 @@ def test_what_a_run_does_not_have_is_named(uri: str, message: str) -> None:
         fill(uri, {}, {})
 
 
+def test_a_parameter_leads_to_no_other_folder() -> None:
+    message = "params.region is 'eu/../..', which leaves the folder of the input 'in/{params.region}/x.jsonl'"
+    with pytest.raises(InputError, match=rf"\A{re.escape(message)}\Z"):
+        fill("in/{params.region}/x.jsonl", {}, {"region": "eu/../.."})
+
+
+@pytest.mark.parametrize(("own", "params"), [("in.jsonl", {"uri": "/etc"}), ("{params.where}/in", {"where": "/etc"})])
+def test_what_the_form_names_lies_in_the_project(tmp_path: Path, own: str, params: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"allowed_uris.* in the section \[agentic\]"):
+        run_input(InputSpec(uri=own), tmp_path, context(**params), ())
+
+
 def test_pasted_text_goes_first(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text('{"text": "own"}\n')
 

@@ -239,8 +239,10 @@ class TestZombies:
         for name in ("main.m00", "main.m19"):
             self.late(run, name, 0, world)
         found = self.aggregated(run)
-        assert [row["model"] for row in found[:3]] == ["a", "a", None], "a does not speak French"
-        assert found[2]["error"] == "quorum_not_met"
+        assert [row["model"] for row in found[:2]] == ["a", "a"]
+        assert (found[2]["error"], found[2]["calls"]) == ("no_candidate", 0)
+        assert found[3]["model"] == f"ensemble({', '.join(names)})", "a failed: what came late is better than nothing"
+        assert found[3]["degraded"]
 
 
 class TestShards:

@@ -128,7 +128,7 @@ def test_every_step_keeps_rows_schema_and_earlier_errors(name: str, tmp_path: Pa
         (
             "validate",
             {"max_bytes": "2q"},
-            "validate.max_bytes: '2q' is not a size; write for example 500k, 64Mi or 1Gi",
+            "validate.max_bytes: '2q' is not a size\nwrite for example 500k, 64Mi or 1Gi",
         ),
         ("truncate_text", {"char": 3}, "the step 'truncate_text' has no option 'char'\ndid you mean 'chars'?"),
         (

@@ -1,0 +1,107 @@
+"""The snapshot that a run freezes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import card, compiled
+
+from airflow_agentic.exceptions import PlanMismatchError
+from airflow_agentic.execution import card_of, check_topology, node_card, snapshot
+from airflow_agentic.execution.freeze import ALL_CLASSES, PROFILES, frozen_document, measured_profile
+from airflow_agentic.plan import Plan
+from airflow_agentic.plan.ir import Infer
+from airflow_agentic.registry import card_digest
+
+
+def onnx(folder: Path, name: str = "net", **runtime: Any) -> Any:
+    (folder / "net.onnx").write_bytes(b"weights")
+    said = {"framework": "onnx", "artifact": "net.onnx", "text": {}, **runtime}
+    return card(name, folder=folder, runtime=said, isolation="process")
+
+
+def test_a_card_comes_back_as_it_was() -> None:
+    plan = compiled("fake", card("fake", cost=2.0))
+    found = card_of(plan, "fake")
+    assert found.model_dump() == card("fake", cost=2.0).model_dump()
+    assert (found.folder, found.source.file) == (card("fake").folder, "models/fake.yaml")
+
+
+def test_a_member_of_a_mean_gives_all_classes() -> None:
+    plan = compiled({"ensemble": ["x", "y"], "aggregate": "mean"}, card("x"), card("y"))
+    assert [node_card(plan, node).output.top_k for node in plan.of(Infer)] == [ALL_CLASSES] * 2
+    plan = compiled({"ensemble": ["x", "y"]}, card("x"), card("y"))
+    assert [node_card(plan, node).output.top_k for node in plan.of(Infer)] == [5, 5]
+
+
+def test_the_snapshot_has_the_artifact_in_the_digest(tmp_path: Path) -> None:
+    plan = compiled("net", onnx(tmp_path))
+    first = snapshot(plan).models["net"]
+    (tmp_path / "net.onnx").write_bytes(b"other weights")
+    second = snapshot(plan).models["net"]
+    assert first.digest != second.digest != plan.models["net"].digest
+    assert first.healthy
+
+
+def test_a_pinned_artifact_is_believed(tmp_path: Path) -> None:
+    pinned = onnx(tmp_path, sha256="a" * 64)
+    info = snapshot(compiled("net", pinned)).models["net"]
+    assert info.digest == card_digest(pinned, "a" * 64)
+
+
+def test_a_model_whose_artifact_is_not_there_is_unhealthy(tmp_path: Path) -> None:
+    plan = compiled("net", onnx(tmp_path))
+    (tmp_path / "net.onnx").unlink()
+    info = snapshot(plan).models["net"]
+    assert not info.healthy
+    assert "net.onnx" in str(info.why_unhealthy)
+
+
+def test_a_framework_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from airflow_agentic.execution import freeze
+
+    monkeypatch.setitem(freeze._MODULES, "onnx", "no_such_module_at_all")
+    info = snapshot(compiled("net", onnx(tmp_path))).models["net"]
+    assert (info.healthy, info.why_unhealthy) == (
+        False,
+        "no_such_module_at_all is not installed: pip install 'airflow-agentic[onnx]'",
+    )
+
+
+def measured(folder: Path, digest: str, **profile: Any) -> None:
+    (folder / PROFILES).write_text(json.dumps({"net": {"digest": digest, "profile": profile}}))
+
+
+def test_a_measured_profile_takes_the_declared_one_s_place(tmp_path: Path) -> None:
+    plan = compiled("net", onnx(tmp_path))
+    measured(tmp_path, snapshot(plan).models["net"].digest, latency_ms=3.5, quality=0.75)
+    info = snapshot(plan).models["net"]
+    assert (info.latency_ms, info.quality, info.cost) == (3.5, 0.75, plan.models["net"].cost)
+
+
+def test_a_profile_of_other_bytes_does_not_count(tmp_path: Path) -> None:
+    net = onnx(tmp_path)
+    measured(tmp_path, "of something else", latency_ms=3.5)
+    assert measured_profile(net, card_digest(net)) is None
+    assert snapshot(compiled("net", net)).models["net"].latency_ms is None
+
+
+def test_the_frozen_document_is_the_plan() -> None:
+    plan = compiled("fake", card("fake"))
+    document = json.loads(json.dumps(frozen_document(plan, {"limit": 3})))
+    assert Plan.model_validate(document["plan"]) == plan
+    assert document["params"] == {"limit": 3}
+
+
+def test_another_topology_is_refused() -> None:
+    one, other = compiled("x", card("x"), card("y")), compiled({"fallback": ["x", "y"]}, card("x"), card("y"))
+    check_topology(one, one)
+    with pytest.raises(PlanMismatchError) as caught:
+        check_topology(other, one)
+    assert str(caught.value) == (
+        "the Dag of 'demo' has changed since this run froze its plan (main.gate-x, main.y): "
+        "clear the whole run to use the new plan, or restore the workflow's file"
+    )
