@@ -79,8 +79,9 @@ def test_a_workflow_is_triggered_by_its_form(page: Page, airflow_server: Airflow
     dialog.get_by_role("button", name="Trigger").click()
     dialog.wait_for(state="hidden")
     run_id = newest_run(airflow_server)
+    assert airflow_server.wait_run(WORKFLOW, run_id)["state"] == "success"
     page.goto(f"/dags/{WORKFLOW}/runs/{run_id}")
-    page.get_by_text("Success").first.wait_for(timeout=300_000)
+    page.get_by_text("Success").first.wait_for()
     page.screenshot(path=tmp_path / "run.png")
 
     answers = read_answers(airflow_server.xcom(WORKFLOW, run_id, "publish")["uri"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+from condition_strategies import CONDITION_COLUMNS, DOUBLES, INTEGERS, TEXTS, conditions, records
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from airflow_agentic.exceptions import ConditionError
 from airflow_agentic.routing.arrow_cel import ARROW
 from airflow_agentic.routing.conditions import Condition
-from tests.strategies import CONDITION_COLUMNS, DOUBLES, INTEGERS, TEXTS, conditions, records
 
 TABLES = st.lists(records(CONDITION_COLUMNS), max_size=12)
 HARD = [
