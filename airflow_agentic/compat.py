@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseBranchOperator
+    from airflow.sdk import BaseBranchOperator, conf
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 else:
     try:
@@ -13,8 +13,12 @@ else:
     except ImportError:  # 3.1
         from airflow.providers.standard.operators.branch import BaseBranchOperator
     try:
+        from airflow.sdk import conf
+    except ImportError:  # 3.1
+        from airflow.configuration import conf
+    try:
         from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
     except ImportError:  # 3.1
         from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-__all__ = ["AirflowException", "AirflowFailException", "AirflowSkipException", "BaseBranchOperator"]
+__all__ = ["AirflowException", "AirflowFailException", "AirflowSkipException", "BaseBranchOperator", "conf"]

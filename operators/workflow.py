@@ -50,7 +50,8 @@ class WorkflowOperator(BaseOperator):
             plan = run_options(snapshot(self.plan), params)
             salt = uuid4().hex if params.get("recompute") else ""
             run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=params, salt=salt)
-            answer_run(run, allowed_handlers=handlers)
+            ti = context["ti"]
+            answer_run(run, allowed_handlers=handlers, last_try=ti.try_number > ti.max_tries)
             summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(summary)

@@ -5,28 +5,54 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from airflow_agentic.coordinator.coordinator import Coordinator
+from airflow_agentic.exceptions import ModelUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from airflow_agentic.coordinator.pool import ModelPool
     from airflow_agentic.execution import Run
 
 
-def answer_run(run: Run, *, pool: ModelPool | None = None, allowed_handlers: Sequence[str] = ()) -> None:
+def answer_run(
+    run: Run, *, pool: ModelPool | None = None, allowed_handlers: Sequence[str] = (), last_try: bool = True
+) -> None:
     """Answer the shards of ``run`` that are not answered yet; the models are loaded once, and ended.
 
     :param pool: an own one where absent.
+    :param last_try: commit also shards in which a model was unavailable, as errors.
+    :raises ModelUnavailableError: not the last try, and a model was unavailable; the other shards are committed.
     """
+
+    waiting: list[int] = []
 
     async def whole() -> None:
         coordinator = Coordinator(run.plan, pool=pool, allowed_handlers=allowed_handlers, frozen=True)
         try:
             for shard in run.shards:
-                if run.answered(shard) is None:
-                    run.commit_answers(shard, await coordinator.answer_prepared(run.records(shard)))
+                if run.answered(shard) is not None:
+                    continue
+                answers = await coordinator.answer_prepared(run.records(shard))
+                if last_try or not _can_be_better(answers):
+                    run.commit_answers(shard, answers)
+                else:
+                    waiting.append(shard.number)
         finally:
             await coordinator.pool.close()
 
     asyncio.run(whole())
+    if waiting:
+        raise ModelUnavailableError(
+            f"a model was unavailable in {len(waiting)} of {len(run.shards)} shards (first: {waiting[0]}); "
+            "the others are committed and will not run again"
+        )
+
+
+def _can_be_better(answers: pa.Table) -> bool:
+    """Whether an answer is an error that another try may not meet."""
+    return bool(pc.any(pc.struct_field(answers.column("error"), "retryable")).as_py())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
-from airflow.sdk import BaseHook, conf
+from airflow.sdk import BaseHook
 
 from airflow_agentic.artifacts import Store
+from airflow_agentic.compat import conf
 from airflow_agentic.exceptions import AgenticError
 
 SECTION: Final = "agentic"

@@ -111,6 +111,9 @@ AnyNode = Annotated[Preprocess | Route | Infer | Gate | Aggregate | Publish, Fie
 Control = Route | Gate
 N = TypeVar("N", bound=Node)
 
+_NOT_IDENTITY: Final = {"group", "share", "on_error", "deadline", "runs_in", "deterministic"}
+"""What a node says of itself that changes no answer of a Dag run."""
+
 
 class Options(Strict):
     """What the executors need of the workflow beside the graph."""
@@ -178,7 +181,7 @@ class Plan(Strict):
 
     def node_digest(self, node: Node) -> str:
         """Identity of what a node does: its part of the plan, and the models it runs or weighs."""
-        content = node.model_dump(mode="json", exclude={"group", "share", "on_error"})
+        content = node.model_dump(mode="json", exclude=_NOT_IDENTITY)
         models: dict[str, Any] = {}
         if isinstance(node, Infer):
             models = {node.model: self.models[node.model].digest}

@@ -9,13 +9,13 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pattern_cases import CASES, NO_ROUTE, SHARD, Case, cards, records, variants
 
 if TYPE_CHECKING:
-    from airflow.sdk import DAG
+    from airflow.sdk import DAG, BaseOperator
 
 HANDLERS = ["pattern_models"]
 FAILURES: list[tuple[str, str]] = []
@@ -145,7 +145,7 @@ def main(folder: Path) -> None:
         for variant in variants(case):
             name = f"{case.name}.{variant}"
             if variant == NO_ROUTE:
-                dags[name].get_task("route")._pre_execute_hook = fail
+                cast("BaseOperator", dags[name].get_task("route"))._pre_execute_hook = fail
             results[name] = by_airflow(dags[name], artifacts)
             if variant != NO_ROUTE and not variant.startswith("unit-"):
                 results[name]["expected"] = by_coordinator(project / "workflows" / f"{name}.yaml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,7 +78,7 @@ def test_both_executors_answer_alike(
     name: str,
     published: dict[str, dict[str, Any]],
     airflow_dags: Path,
-    record_property: pytest.RecordProperty,
+    record_property: Callable[[str, object], None],
 ) -> None:
     answers = read_answers(published[name]["uri"])
     workflow, expected = coordinated(airflow_dags / "workflows" / f"{name}.yaml")

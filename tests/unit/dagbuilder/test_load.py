@@ -40,7 +40,8 @@ def test_arguments_take_the_place_of_the_workflows(project: ProjectFolder) -> No
 
     dag = dag_file(project, '"workflows", schedule=None, tags=["ours"]')["demo"]
 
-    assert (dag.schedule, dag.max_active_runs, dag.tags) == (None, 1, {"airflow-agentic", "ours"})
+    assert dag.schedule is None
+    assert (dag.max_active_runs, dag.tags) == (1, {"airflow-agentic", "ours"})
 
 
 def test_a_task_process_builds_only_the_dag_it_runs(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +72,8 @@ def test_a_broken_workflow_becomes_a_dag_that_says_why(project: ProjectFolder) -
     )
 
     assert sorted(dags) == ["broken", "good"]
-    assert (dags["broken"].tags, dags["broken"].schedule) == ({"airflow-agentic", "spec-error"}, None)
+    assert dags["broken"].tags == {"airflow-agentic", "spec-error"}
+    assert dags["broken"].schedule is None
     assert dags["broken"].doc_md == f"**This workflow has an error and cannot run.**\n\n```text\n{said}\n```\n"
     assert "spec-error" not in dags["good"].tags
 
@@ -138,7 +140,7 @@ def test_an_absolute_folder_needs_no_dag_file(project: ProjectFolder) -> None:
 
 
 def test_the_placeholders_task_fails_with_the_message() -> None:
-    task = placeholder("demo", "line one\n    line two").get_task("spec-error")
+    task: Any = placeholder("demo", "line one\n    line two").get_task("spec-error")
 
     with pytest.raises(AirflowFailException, match=r"\Aline one\n    line two\Z"):
         task.execute({})

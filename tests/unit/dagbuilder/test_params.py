@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from airflow.sdk import ParamsDict
+from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_agentic.dagbuilder.params import form
 

@@ -17,7 +17,7 @@ from airflow_agentic.spec.workflow import InputSpec
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
-def context(*, interval: bool = False, **params: Any) -> Any:
+def context(interval: bool = False, /, **params: Any) -> Any:
     """A task's context, as far as inputs look at it."""
     dates = {"data_interval_start": NOON.replace(hour=11), "data_interval_end": NOON} if interval else {}
     return {"params": params, **dates}
@@ -29,11 +29,11 @@ def read(spec: InputSpec | None, base: Path, **params: Any) -> list[dict[str, An
 
 
 def test_the_window_is_the_runs_data_interval() -> None:
-    assert window(context(interval=True)) == {"start": "2026-01-02T11:00:00+00:00", "end": "2026-01-02T12:00:00+00:00"}
+    assert window(context(True)) == {"start": "2026-01-02T11:00:00+00:00", "end": "2026-01-02T12:00:00+00:00"}
 
 
 def test_parameters_take_the_place_of_the_data_interval() -> None:
-    found = window(context(interval=True, window_start="2026-01-01T00:00:00Z", window_end=None))
+    found = window(context(True, window_start="2026-01-01T00:00:00Z", window_end=None))
 
     assert found == {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T12:00:00+00:00"}
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_agentic.artifacts import Store
-from airflow_agentic.hooks import store as hook_module
 from airflow_agentic.hooks.store import ArtifactStoreHook, setting, settings_list
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str] | 
         return original("memory://")
 
     original = Store.open
-    monkeypatch.setattr(hook_module.Store, "open", record)
+    monkeypatch.setattr(Store, "open", record)
     return calls
 
 
