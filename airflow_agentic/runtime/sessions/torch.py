@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -54,9 +55,16 @@ def open_(card: ModelCard, path: Path, allowed_handlers: Sequence[str]) -> Sessi
         module = _exported(torch, card, path)
         return TorchSession(torch, module.to(device), device)
     else:
-        module = torch.jit.load(str(path), map_location=device)
+        module = _scripted(torch, path, device)
     module.eval()
     return TorchSession(torch, module.to(device), device)
+
+
+def _scripted(torch: Any, path: Path, device: Any) -> Any:
+    """A TorchScript module; newer versions of torch say on every load that the format is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit", category=FutureWarning)
+        return torch.jit.load(str(path), map_location=device)
 
 
 def import_torch(card: ModelCard) -> Any:

@@ -40,7 +40,8 @@ def test_arguments_take_the_place_of_the_workflows(project: ProjectFolder) -> No
 
     dag = dag_file(project, '"workflows", schedule=None, tags=["ours"]')["demo"]
 
-    assert dag.schedule is None
+    schedule: Any = dag.schedule
+    assert schedule is None
     assert (dag.max_active_runs, dag.tags) == (1, {"airflow-agentic", "ours"})
 
 
@@ -73,7 +74,8 @@ def test_a_broken_workflow_becomes_a_dag_that_says_why(project: ProjectFolder) -
 
     assert sorted(dags) == ["broken", "good"]
     assert dags["broken"].tags == {"airflow-agentic", "spec-error"}
-    assert dags["broken"].schedule is None
+    schedule: Any = dags["broken"].schedule
+    assert schedule is None
     assert dags["broken"].doc_md == f"**This workflow has an error and cannot run.**\n\n```text\n{said}\n```\n"
     assert "spec-error" not in dags["good"].tags
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [
     # said while the tests make their models, not while one is used
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning"),  # torch 2.14 and newer
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
 ]
 
