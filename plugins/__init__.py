@@ -1,7 +1,7 @@
 """The Airflow plugin.
 
-Every Airflow task process loads this module: it imports ``AirflowPlugin`` and nothing else. It registers the asset
-scheme's and timetables' place for later; what the API server needs is wrapped lazily.
+Every Airflow task process loads this module: it imports ``AirflowPlugin`` and nothing else. What the API server alone
+needs is imported there, when it is asked for.
 
 ``airflow_agentic/plugins`` is a symbolic link to this folder; it is importable under that name only.
 """

@@ -42,8 +42,11 @@ class Resolver:
     def card(self, name: str, path: KeyPath) -> ModelCard | None:
         """The card called ``name``; notes a problem where there is none."""
         if name in self.registry.cards:
-            self.used[name] = self.registry.cards[name]
-            return self.registry.cards[name]
+            card = self.used[name] = self.registry.cards[name]
+            if "local" not in card.runners:
+                message = f"{name!r} may not run in a worker process: its card says runners: {', '.join(card.runners)}"
+                self.refuse(path, message, "add local to its runners, or use another model")
+            return card
         if name in self.registry.broken:
             self.problems.extend(self.registry.broken[name].problems)
             return None

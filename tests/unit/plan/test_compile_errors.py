@@ -336,3 +336,12 @@ def test_what_fits(before: Any, fields: Any, after: str) -> None:
     models = [card(**{"name": data["name"]} | data) for data in CARDS]
     plan = compile_plan(workflow(use={"chain": [before, {"use": after, "input": fields}]}), Registry.of(*models))
     assert plan.nodes[-3].id.endswith(f".{after}")
+
+
+def test_a_model_that_may_not_run_in_a_worker() -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_plan(workflow(use="a"), Registry.of(card("a", runners=["kubernetes", "spark"])))
+    assert str(caught.value) == (
+        "<python>  routes[0].use: 'a' may not run in a worker process: its card says runners: kubernetes, spark\n"
+        "    add local to its runners, or use another model"
+    )
