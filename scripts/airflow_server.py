@@ -37,6 +37,10 @@ USER: Final = "admin"
 T = TypeVar("T")
 
 
+DATABASE_TRIES: Final = 5
+"""How often a request is made while SQLite's only writer is busy."""
+
+
 class AirflowServerError(RuntimeError):
     """Airflow did not start, refused a request, or did not get somewhere in time."""
 
@@ -131,6 +135,11 @@ class AirflowServer:
         :raises AirflowServerError: the answer's status is not 2xx; the message has its body.
         """
         answer = self.send(method, path, body=body, params=params)
+        for _ in range(DATABASE_TRIES - 1):
+            if answer.status_code != 500 or "Database error" not in answer.text:
+                break
+            time.sleep(1)  # SQLite was busy and the transaction was rolled back: nothing of it was done
+            answer = self.send(method, path, body=body, params=params)
         if not answer.is_success:
             raise AirflowServerError(f"{method} {path} answered {answer.status_code}: {answer.text[:2000]}")
         kind = answer.headers.get("content-type", "")
