@@ -37,7 +37,7 @@ USER: Final = "admin"
 T = TypeVar("T")
 
 
-DATABASE_TRIES: Final = 5
+DATABASE_TRIES: Final = 8
 """How often a request is made while SQLite's only writer is busy."""
 
 
@@ -246,8 +246,6 @@ class AirflowServer:
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
             "AIRFLOW_HOME": str(self.home),
-            # SQLite has one writer: on a busy machine five seconds, its default, is too short a wait for one's turn.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
