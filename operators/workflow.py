@@ -13,7 +13,7 @@ from airflow_agentic.coordinator.batch import answer_run
 from airflow_agentic.execution import snapshot
 from airflow_agentic.execution.publish import publish
 from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
-from airflow_agentic.operators.inputs import run_input, run_options
+from airflow_agentic.operators.inputs import kept_params, run_input, run_options
 from airflow_agentic.operators.node import failing_fast, folder
 from airflow_agentic.plan.ir import Plan
 from airflow_agentic.spec.workflow import InputSpec
@@ -49,7 +49,9 @@ class WorkflowOperator(BaseOperator):
             source = run_input(self.input, Path(self.base), context, settings_list("allowed_uris"))
             plan = run_options(snapshot(self.plan), params)
             salt = uuid4().hex if params.get("recompute") else ""
-            run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=params, salt=salt)
+            run = folder(context).start(
+                plan, source.chunks(), source.fingerprint(), params=kept_params(params), salt=salt
+            )
             ti = context["ti"]
             answer_run(run, allowed_handlers=handlers, last_try=ti.try_number > ti.max_tries)
             summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)

@@ -6,7 +6,7 @@ One file a shard under the run's own folder; writing a file again writes the sam
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from airflow_agentic.exceptions import AnswersFailedError
 from airflow_agentic.execution.batch import Run, count_answers
 from airflow_agentic.plan.ir import Publish
 
+DEAD_LETTERS: Final = "dead_letters"
 MAX_NAMED: Final = 5
 """Records that a failure names."""
 
@@ -36,19 +37,19 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
     node = run.plan.of(Publish)[0]
     if run.plan.options.on_error == "fail":
         _refuse_failures(run)
-    target = _target(run, run_id, node.uri, open_store)
-    summary: dict[str, Any] = {"uri": target.base, "format": node.format, "cost": 0.0}
+    folder = target(run.folder.store, run_id, node.uri, open_store)
+    summary: dict[str, Any] = {"uri": folder.base, "format": node.format, "cost": 0.0}
     for shard, answers in run.answers():
-        target.write(f"part-{shard.number:05}.{node.format}", serialise(answers, node.format))
+        folder.write(f"part-{shard.number:05}.{node.format}", serialise(answers, node.format))
         for name, count in count_answers(answers).items():
             summary[name] = summary.get(name, 0) + count
         summary["cost"] += pc.sum(answers.column("cost")).as_py() or 0.0
         if run.plan.options.on_error == "dead_letter":
             letters = _dead_letters(answers, run.records(shard))
             if len(letters):
-                folder = target.child("dead_letters")
-                folder.write(f"part-{shard.number:05}.{node.format}", serialise(letters, node.format))
-                summary["dead_letters"] = folder.base
+                apart = folder.child(DEAD_LETTERS)
+                apart.write(f"part-{shard.number:05}.{node.format}", serialise(letters, node.format))
+                summary["dead_letters"] = apart.base
     summary["cost"] = round(summary["cost"], 9)
     return summary
 
@@ -64,11 +65,24 @@ def serialise(table: pa.Table, format_: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _target(run: Run, run_id: str, uri: str, open_store: OpenStore) -> Store:
-    """A relative folder is the run's own; an absolute one gets a folder a run."""
-    if "://" in uri or uri.startswith("/"):
+def outside_folders(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The absolute ``publish.uri``s of frozen plans: in each, a run has a folder of its own, named by its id."""
+    nodes = (node for plan in plans for node in plan.get("nodes", []) if node["kind"] == "publish")
+    return tuple(dict.fromkeys(node["uri"] for node in nodes if _is_outside(node["uri"])))
+
+
+def target(store: Store, run_id: str, uri: str, open_store: OpenStore) -> Store:
+    """Where a run's answers are published: a relative folder is the run's own, an absolute one gets a folder a run.
+
+    :param store: the run's folder.
+    """
+    if _is_outside(uri):
         return open_store(uri).child(run_id)
-    return run.folder.store.child(*(part for part in uri.split("/") if part))
+    return store.child(*(part for part in uri.split("/") if part))
+
+
+def _is_outside(uri: str) -> bool:
+    return "://" in uri or uri.startswith("/")
 
 
 def _dead_letters(answers: pa.Table, records: pa.Table) -> pa.Table:
