@@ -173,21 +173,25 @@ class _Eraser:
         return held
 
     def _selections(self, names: Sequence[str]) -> None:
-        """Erase the reasons of the record's rows. A file that no marker names may be of any shard."""
+        """Erase the reasons of the record's rows.
+
+        A file that no marker names may be of any shard. One that several shards share says the same of other records,
+        so it tells nothing of this one and stays theirs.
+        """
         shards: dict[str, set[int]] = {}
         for path in names:
             if match := _MARKER.fullmatch(path):
                 for present in chain_of(self.store, json.loads(self.store.read(path))["data"]["name"]):
                     shards.setdefault(present, set()).add(int(match[1]))
-        everywhere = set(self.places)
+        anywhere = set[int]().union(*self.places.values())
 
         def mark(_: Store, name: str) -> None:
             table = self._table(name)
-            wanted = set[int]().union(*(self.places.get(shard, ()) for shard in shards.get(name, everywhere)))
+            wanted = set(anywhere).intersection(*(self.places.get(shard, ()) for shard in shards.get(name, ())))
             rows = _indices(pc.is_in(table.column("row"), pa.array(sorted(wanted), pa.int32())))
-            left = redact(table, rows, self.new_id)
-            if not left.equals(table):
-                self._replace(name, left, len(rows))
+            reasons = table.column("reason").take(pa.array(rows, pa.int64())).to_pylist()
+            if any(reason != CODE for reason in reasons):
+                self._replace(name, redact(table, rows, self.new_id), len(rows))
 
         for name in self._of_kinds(names, "route", "gate"):
             self._guarded(mark, self.store, name)

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_agentic import tables
-from airflow_agentic.pipeline.texts import coded, codes_of
 
 CODE: Final = "erased"
 ERROR: Final = tables.error(CODE, "the record was erased")
@@ -45,15 +44,11 @@ def redact(table: pa.Table, rows: Collection[int], record_id: str) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=table.schema)
 
 
-def _used_only(column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def _used_only(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
     """A dictionary column without the texts that no row has any more: they would be written into the file."""
     if not pa.types.is_dictionary(column.type):
         return column
-    codes, texts = codes_of(column)
-    used, places = np.unique(codes[codes >= 0], return_inverse=True)
-    anew = np.full(len(codes), -1, dtype=np.int64)
-    anew[codes >= 0] = places
-    return coded(anew, [texts[code] for code in used]).cast(column.type)
+    return column.cast(column.type.value_type).combine_chunks().dictionary_encode().cast(column.type)
 
 
 def redacted_row(row: Mapping[str, Any], record_id: str) -> dict[str, Any]:
