@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from airflow.sdk import BaseOperator
 
 from airflow_agentic.artifacts.digests import digest
-from airflow_agentic.coordinator.batch import answer_run
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.execution import snapshot
 from airflow_agentic.execution.publish import publish
 from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
 from airflow_agentic.operators.node import failing_fast, folder
+from airflow_agentic.operators.pooled import PooledOperator
 from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
 from airflow_agentic.plan import Plan, compile_plan
 from airflow_agentic.registry import Registry
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ModelOperator(BaseOperator):
+class ModelOperator(PooledOperator):
     """Answer records with one model, or with a pattern of several; returns the answers' URI and counts.
 
     ::
@@ -67,7 +66,7 @@ class ModelOperator(BaseOperator):
             parent = folder(context)
             own = type(parent)(parent.store.child(place), parent.allowed_handlers)
             run = own.start(plan, self._chunks(), inputs)
-            answer_run(run, allowed_handlers=parent.allowed_handlers)
+            self.answer(run, context, parent.allowed_handlers)
             return publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
 
     def _plan(self, name: str) -> Plan:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from airflow.sdk import BaseOperator
 
 from airflow_agentic.execution import snapshot
 from airflow_agentic.hooks.store import settings_list
-from airflow_agentic.operators.inputs import run_input, run_options
+from airflow_agentic.operators.inputs import run_input, run_options, salt_of
 from airflow_agentic.operators.node import failing_fast, folder
 from airflow_agentic.plan.ir import Plan
 from airflow_agentic.spec.workflow import InputSpec
@@ -45,7 +44,7 @@ class PreprocessOperator(BaseOperator):
             params = dict(context["params"])
             source = run_input(self.input, Path(self.base), context, settings_list("allowed_uris"))
             plan = run_options(snapshot(self.plan), params)
-            salt = uuid4().hex if params.get("recompute") else ""
+            salt = salt_of(context)
             run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=params, salt=salt)
         self.log.info("%d records in %d shards", run.rows, len(run.shards))
         for name, info in plan.models.items():

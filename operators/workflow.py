@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from airflow.sdk import BaseOperator
-
-from airflow_agentic.coordinator.batch import answer_run
 from airflow_agentic.execution import snapshot
 from airflow_agentic.execution.publish import publish
 from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
-from airflow_agentic.operators.inputs import run_input, run_options
+from airflow_agentic.operators.inputs import run_input, run_options, salt_of
 from airflow_agentic.operators.node import failing_fast, folder
+from airflow_agentic.operators.pooled import PooledOperator
 from airflow_agentic.plan.ir import Plan
 from airflow_agentic.spec.workflow import InputSpec
 
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class WorkflowOperator(BaseOperator):
+class WorkflowOperator(PooledOperator):
     """Run the plan in the worker, shard by shard, and publish the answers; returns their URI and counts.
 
     Shards that are answered already are not computed again by a retry.
@@ -48,10 +45,9 @@ class WorkflowOperator(BaseOperator):
             handlers = settings_list("allowed_handlers")
             source = run_input(self.input, Path(self.base), context, settings_list("allowed_uris"))
             plan = run_options(snapshot(self.plan), params)
-            salt = uuid4().hex if params.get("recompute") else ""
+            salt = salt_of(context)
             run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=params, salt=salt)
-            ti = context["ti"]
-            answer_run(run, allowed_handlers=handlers, last_try=ti.try_number > ti.max_tries)
+            self.answer(run, context, handlers)
             summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(summary)
