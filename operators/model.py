@@ -13,9 +13,9 @@ from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.coordinator.batch import answer_run
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.execution import snapshot
-from airflow_agentic.execution.publish import publish
-from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
+from airflow_agentic.hooks.store import settings_list
 from airflow_agentic.operators.node import failing_fast, folder
+from airflow_agentic.operators.publish import publish_answers
 from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
 from airflow_agentic.plan import Plan, compile_plan
 from airflow_agentic.registry import Registry
@@ -68,7 +68,7 @@ class ModelOperator(BaseOperator):
             own = type(parent)(parent.store.child(place), parent.allowed_handlers)
             run = own.start(plan, self._chunks(), inputs)
             answer_run(run, allowed_handlers=parent.allowed_handlers)
-            return publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
+            return publish_answers(run, context, self.outlets)
 
     def _plan(self, name: str) -> Plan:
         cards = Registry.load([self._base() / self.models])

@@ -17,26 +17,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, combinations, islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic.artifacts import DataFile, Marker, Markers, NotFoundError, Store
 from airflow_agentic.artifacts.digests import digest
-from airflow_agentic.exceptions import ArtifactError, StoreError
+from airflow_agentic.exceptions import ArtifactError, PlanMismatchError, StoreError
 from airflow_agentic.execution import nodes as functions
 from airflow_agentic.execution.freeze import frozen_document
 from airflow_agentic.execution.nodes import ShardState
-from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Plan, Preprocess, Publish, Route
+from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Node, Plan, Preprocess, Publish, Route
 from airflow_agentic.routing.decide import Decider
 
 LOST: Final = "lost"
 MAX_VARIANTS: Final = 4096
 """Choices of lost units that are tried for one marker."""
 
-Progress = Callable[[int], None]
-"""Called with the number of records just done."""
+N = TypeVar("N", bound=Node)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +127,12 @@ class Folder:
         markers.freeze(_manifest(key), content)
         return self.open(key)
 
-    def open(self, manifest: str) -> Run:
+    def open(self, manifest: str, *, topology: str | None = None) -> Run:
         """The run that ``manifest`` describes.
 
+        :param topology: digest of the topology of the Dag that asks.
         :raises ArtifactError: it is not there: pruned, or never committed.
+        :raises PlanMismatchError: the run's plan was frozen for a Dag of another topology.
         """
         try:
             content = json.loads(self.store.read(_manifest(manifest)))
@@ -145,10 +146,16 @@ class Folder:
             ShardFile(number=one["number"], errors=one["errors"], data=DataFile(**one["data"]))
             for one in content["shards"]
         )
+        plan = Plan.model_validate(document["plan"])
+        if topology is not None and digest(plan.topology) != topology:
+            raise PlanMismatchError(
+                f"the Dag of {plan.workflow!r} has changed since this run froze its plan: "
+                "clear the whole run to use the new plan, or restore the workflow's file"
+            )
         return Run(
             folder=self,
             manifest=manifest,
-            plan=Plan.model_validate(document["plan"]),
+            plan=plan,
             params=document["params"],
             shards=shards,
             salt=content["salt"],
@@ -213,6 +220,18 @@ class Run:
     def digests(self) -> Mapping[str, str]:
         """What each node does, by its id."""
         return {node.id: self.plan.node_digest(node) for node in self.plan.nodes}
+
+    def node(self, node_id: str, kind: type[N]) -> N:
+        """The node called ``node_id``.
+
+        :raises PlanMismatchError: it is not of ``kind``.
+        """
+        node = self.plan.node(node_id)
+        if not isinstance(node, kind):
+            raise PlanMismatchError(
+                f"{node_id!r} is a node of kind {node.kind} in the frozen plan: clear the whole run"
+            )
+        return node
 
     @property
     def rows(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.artifacts.digests import tree_digest
-from airflow_agentic.exceptions import AgenticError, PlanMismatchError, Problem, SpecError
+from airflow_agentic.exceptions import AgenticError, Problem, SpecError
 from airflow_agentic.registry.info import ModelInfo, card_digest
 from airflow_agentic.runtime.artifacts import resolve
 from airflow_agentic.spec.base import build
@@ -102,21 +102,6 @@ def measured_profile(card: ModelCard, digest: str) -> Profile | None:
         raise SpecError(
             Problem(message=f"holds no measured profiles: {error}", hint=way_out, file=shown(path))
         ) from error
-
-
-def check_topology(plan: Plan, frozen: Plan) -> None:
-    """The Dag that runs is the Dag the frozen plan was made for.
-
-    :raises PlanMismatchError: nodes were added, removed or rewired since.
-    """
-    if plan.topology == frozen.topology:
-        return
-    ours, theirs = ({node.id for node in one.nodes} for one in (plan, frozen))
-    changed = sorted(ours ^ theirs) or ["the edges between them"]
-    raise PlanMismatchError(
-        f"the Dag of {plan.workflow!r} has changed since this run froze its plan ({', '.join(changed)}): "
-        "clear the whole run to use the new plan, or restore the workflow's file"
-    )
 
 
 def frozen_document(plan: Plan, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,11 @@ class Route(Node):
     kind: Literal["route"] = "route"
     decide: Decision
 
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What it decides by."""
+        return (self.decide,)
+
 
 class Feed(Strict):
     """Where an infer node's input comes from, if not from the record: earlier predictions."""
@@ -90,6 +95,11 @@ class Gate(Node):
     """Where it stands in the workflow."""
     unrouted: bool = False
     """Whether rows that no model got are rejected rows too (the workflow's ``fallback``)."""
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What it decides by, for rows that are accepted and for those that are not."""
+        return tuple(side for side in (self.accepted, self.rejected) if side is not None)
 
 
 class Aggregate(Node):
@@ -158,13 +168,7 @@ class Plan(Strict):
 
     def reached_by(self, control: Control) -> tuple[str, ...]:
         """The infer nodes that ``control`` may send rows to."""
-        if isinstance(control, Route):
-            return targets(control.decide)
-        return tuple(
-            dict.fromkeys(
-                node for side in (control.accepted, control.rejected) if side is not None for node in targets(side)
-            )
-        )
+        return tuple(dict.fromkeys(node for decision in control.decisions for node in targets(decision)))
 
     def decided_by(self, control: Control) -> tuple[str, ...]:
         """The infer nodes that get no rows after ``control``: the last one that may send them some is ``control``."""
