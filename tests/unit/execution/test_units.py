@@ -16,7 +16,7 @@ from airflow_agentic.spec import ModelCard
 
 
 def routed(*, parallelism: int = 2) -> tuple[Run, Infer]:
-    """14 records in three shards, for the model ``b`` unless they are bad (1) or ask a quality it does not state (3)."""
+    """14 records in three shards for the model ``b``; one is bad, and three ask a quality that it does not state."""
     run = started(compiled("b", card("b", classes=MOODS), shard={"rows": 5}, parallelism=parallelism), records())
     run.control(run.plan.of(Route)[0])
     return run, run.plan.of(Infer)[0]
