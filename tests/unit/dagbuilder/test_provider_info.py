@@ -36,7 +36,7 @@ def test_it_is_named_as_its_distribution() -> None:
     "name", [name for part in ("operators", "hooks") for one in INFO[part] for name in one["python-modules"]]
 )
 def test_every_module_imports(name: str) -> None:
-    import_module(name)
+    assert import_module(name).__name__ == name
 
 
 def test_every_operator_module_is_named() -> None:
