@@ -197,8 +197,9 @@ def finish(plan: Plan) -> Plan:
     """The plan with what only the whole graph shows: each node's share of the deadline and where it can run."""
     depth: dict[str, int] = {}
     for node in reversed(plan.nodes):
-        below = [depth[other.id] for other in plan.nodes if node.id in other.needs]
-        depth[node.id] = max(below, default=0) + isinstance(node, Infer)
+        depth[node.id] = depth.get(node.id, 0) + isinstance(node, Infer)
+        for need in node.needs:
+            depth[need] = max(depth.get(need, 0), depth[node.id])
     nodes = []
     for node in plan.nodes:
         update: dict[str, Any] = {}
