@@ -77,7 +77,7 @@ class RecordError(AgenticError, ValueError):
     """One record cannot be used; its row carries ``code`` and the message, the others go on."""
 
     def __init__(self, code: str, message: str) -> None:
-        self.code = code
+        self.code = str(code)
         super().__init__(message)
 
     def __reduce__(self) -> tuple[type[RecordError], tuple[str, str]]:

@@ -26,6 +26,7 @@ from airflow_agentic.artifacts import DataFile, Marker, Markers, NotFoundError, 
 from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.exceptions import ArtifactError, PlanMismatchError, StoreError
 from airflow_agentic.execution import nodes as functions
+from airflow_agentic.execution.counts import bounded, count_answers
 from airflow_agentic.execution.freeze import frozen_document
 from airflow_agentic.execution.nodes import ShardState
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Node, Plan, Preprocess, Publish, Route
@@ -321,7 +322,7 @@ class Run:
             marker = self._once(node, shard, self._decide)
             for name, count in marker.counts.items():
                 totals[name] = totals.get(name, 0) + count
-        return totals
+        return bounded(totals)
 
     def _decide(self, node: AnyNode, state: ShardState) -> tuple[pa.Table, dict[str, int]]:
         if isinstance(node, Route):
@@ -372,7 +373,7 @@ class Run:
         for shard in self.shards:
             for name, count in self._once(node, shard, compute).counts.items():
                 totals[name] = totals.get(name, 0) + count
-        return totals
+        return bounded(totals)
 
     def answers(self) -> Iterator[tuple[ShardFile, pa.Table]]:
         """The committed answers, by shard.
@@ -411,20 +412,3 @@ class Run:
             found = self.markers.commit(node.id, shard.number, key, table, counts)
         self._found[(node.id, shard.number)] = found
         return found
-
-
-def count_answers(answers: pa.Table) -> dict[str, int]:
-    """``records``, ``errors``, ``degraded``, ``calls``, ``error:CODE`` and ``model:NAME``."""
-    codes = pc.struct_field(answers.column("error"), "code")
-    counts = {
-        "records": len(answers),
-        "errors": len(answers) - codes.null_count,
-        "degraded": int(pc.sum(answers.column("degraded")).as_py() or 0),
-        "calls": int(pc.sum(answers.column("calls")).as_py() or 0),
-    }
-    good = answers.filter(pc.is_null(codes))
-    for prefix, column in (("error", codes), ("model", good.column("model"))):
-        for entry in pc.value_counts(column).to_pylist():
-            if entry["values"] is not None:
-                counts[f"{prefix}:{entry['values']}"] = entry["counts"]
-    return counts
