@@ -5,7 +5,7 @@ threads, decodes the same JPEGs with Pillow (or tokenises the same texts with ``
 prepares the same tensor with NumPy, calls the model, and keeps label and probability of the best class of every record.
 No Arrow, no checks, no five best classes, no isolation of bad records: all that is the product's to pay for.
 
-Subject: ``predict_records`` over the card's predictor in this process (*inline*), and over ``ModelProcess`` (*process*).
+Subject: ``predict_records`` over the card's predictor in this process (*inline*), and ``ModelProcess`` (*process*).
 Slices of the records are answered in turns by all three, each with its own loaded model.
 """
 
@@ -106,7 +106,8 @@ def _photos() -> list[bytes]:
 def _texts() -> list[str]:
     """Texts of 4 to 40 words, the same in every run."""
     random = np.random.default_rng(0)
-    words = "the film was a wonderful slow dull story and actors never made me laugh or cry but I would see it".split()
+    said = "the film was a wonderful slow dull story and actors never made me laugh or cry but I would see it"
+    words = said.split()
     return [" ".join(random.choice(words, random.integers(4, 41))) for _ in range(RECORDS)]
 
 
