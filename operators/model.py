@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from airflow.sdk import BaseOperator
 
 from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.execution import snapshot
-from airflow_agentic.execution.publish import publish
-from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
+from airflow_agentic.hooks.store import settings_list
+from airflow_agentic.operators.answering import Answering
 from airflow_agentic.operators.node import failing_fast, folder
-from airflow_agentic.operators.pooled import PooledOperator
+from airflow_agentic.operators.publish import publish_answers
 from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
 from airflow_agentic.plan import Plan, compile_plan
 from airflow_agentic.registry import Registry
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ModelOperator(PooledOperator):
+class ModelOperator(BaseOperator):
     """Answer records with one model, or with a pattern of several; returns the answers' URI and counts.
 
     ::
@@ -55,6 +56,7 @@ class ModelOperator(PooledOperator):
         self.records = records
         self.models = models
         self.task = task
+        self._answering = Answering()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Answer and publish below the run's artifacts, in a folder named after this Airflow task."""
@@ -66,8 +68,12 @@ class ModelOperator(PooledOperator):
             parent = folder(context)
             own = type(parent)(parent.store.child(place), parent.allowed_handlers)
             run = own.start(plan, self._chunks(), inputs)
-            self.answer(run, context, parent.allowed_handlers)
-            return publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
+            self._answering.answer(run, context, parent.allowed_handlers)
+            return publish_answers(run, context, self.outlets)
+
+    def on_kill(self) -> None:
+        """End the models; answered shards stay."""
+        self._answering.stop()
 
     def _plan(self, name: str) -> Plan:
         cards = Registry.load([self._base() / self.models])

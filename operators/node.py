@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.compat import AirflowFailException
-from airflow_agentic.exceptions import AgenticError, PlanMismatchError
+from airflow_agentic.exceptions import AgenticError
 from airflow_agentic.execution import Folder, Run
 from airflow_agentic.hooks.store import ArtifactStoreHook, setting, settings_list
 from airflow_agentic.plan.compile import PREPROCESS
-from airflow_agentic.plan.ir import Node
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-N = TypeVar("N", bound=Node)
 
 
 class failing_fast:  # noqa: N801  # used as a context manager, like contextlib.suppress
@@ -55,7 +51,7 @@ class NodeOperator(BaseOperator):
 
     def run_of(self, context: Context) -> Run:
         """This Dag run's state, by the manifest that Preprocess returned."""
-        return open_run(context, manifest_of(context), self.topology)
+        return folder(context).open(manifest_of(context), topology=self.topology)
 
 
 def manifest_of(context: Context) -> str:
@@ -67,25 +63,3 @@ def manifest_of(context: Context) -> str:
     if isinstance(units, Sequence) and units and isinstance(units[0], Mapping):
         return str(units[0]["manifest"])
     raise AirflowFailException(f"the Airflow task {PREPROCESS!r} left no units: clear it, and all after it")
-
-
-def open_run(context: Context, manifest: str, topology: str) -> Run:
-    """The run that ``manifest`` describes, if it was frozen for this Dag.
-
-    :raises PlanMismatchError: it was not.
-    """
-    run = folder(context).open(manifest)
-    if digest(run.plan.topology) != topology:
-        raise PlanMismatchError(
-            f"the Dag {context['dag_run'].dag_id!r} has changed since this run froze its plan: "
-            "clear the whole run to use the new plan, or restore the workflow's file"
-        )
-    return run
-
-
-def node_of(run: Run, node_id: str, kind: type[N]) -> N:
-    """The node called ``node_id``, which is of ``kind``."""
-    node = run.plan.node(node_id)
-    if not isinstance(node, kind):
-        raise PlanMismatchError(f"{node_id!r} is a {node.kind} node in the frozen plan: clear the whole run")
-    return node

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from airflow_agentic.execution import Run
 from airflow_agentic.execution.publish import publish
 from airflow_agentic.hooks.store import ArtifactStoreHook
 from airflow_agentic.operators.node import NodeOperator, failing_fast
@@ -23,8 +25,12 @@ class PublishOperator(NodeOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish every shard."""
         with failing_fast():
-            run = self.run_of(context)
-            summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
-        for outlet in self.outlets:
-            context["outlet_events"][outlet].extra.update(summary)
-        return summary
+            return publish_answers(self.run_of(context), context, self.outlets)
+
+
+def publish_answers(run: Run, context: Context, outlets: Iterable[Any]) -> dict[str, Any]:
+    """Publish the run's answers; what is returned is also the extra of the outlets' events."""
+    summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
+    for outlet in outlets:
+        context["outlet_events"][outlet].extra.update(summary)
+    return summary

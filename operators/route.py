@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_agentic.compat import BaseBranchOperator
-from airflow_agentic.operators.node import failing_fast, manifest_of, node_of, open_run
+from airflow_agentic.operators.node import failing_fast, folder, manifest_of
 from airflow_agentic.plan.ir import Gate, Route
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class ControlOperator(BaseBranchOperator):
     def choose_branch(self, context: Context) -> list[str]:
         """Every downstream task but the models that no later control can send rows to and that got none."""
         with failing_fast():
-            run = open_run(context, manifest_of(context), self.topology)
-            node = node_of(run, self.node, self.kind)
+            run = folder(context).open(manifest_of(context), topology=self.topology)
+            node = run.node(self.node, self.kind)
             counts = run.control(node)
             decided = run.plan.decided_by(node)
             empty = {one for one in decided if not run.selects_any(one)}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from scripts.airflow_server import AirflowServer, AirflowServerError
+from scripts.airflow_server import AirflowServer
 from scripts.processes import Process, in_sessions, look_at
 
 if TYPE_CHECKING:
@@ -72,17 +70,7 @@ class AirflowParts(AirflowServer):
         return [each for each in self.workers() if each.session != living and each.command.endswith(IDLE)]
 
     def _launch(self) -> None:
-        with self.log.open("ab") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", "airflow", "db", "migrate"],
-                cwd=self.home,
-                env=self._variables,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-        if done.returncode:
-            raise AirflowServerError(f"airflow db migrate failed:\n{self.log_tail()}")
+        self.command("db", "migrate")
         for name in ("api-server", "dag-processor"):
             self._start_part(name)
         self.start_scheduler()

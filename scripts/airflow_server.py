@@ -2,6 +2,7 @@
 
 Scheduler, Dag processor, API server and triggerer on SQLite, in a folder and on ports of their own. Nothing of the
 caller's Airflow is read (its ``AIRFLOW*`` variables are dropped), and :meth:`AirflowServer.stop` leaves no process.
+It may be the Airflow of another environment: nothing of Airflow is imported here.
 """
 
 from __future__ import annotations
@@ -63,17 +64,29 @@ class AirflowServer:
     :param home: becomes its ``AIRFLOW_HOME``; removed first.
     :param dags: its Dags folder; may grow while it runs.
     :param settings: further environment, such as ``AIRFLOW__CORE__PARALLELISM`` or ``AIRFLOW_CONN_X``.
+    :param python: of the environment that Airflow is installed in; by default this process's.
+    :param keep: whether it goes on with what is in ``home``, its database above all, instead of removing it.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "dag_processor", "triggerer")
     """What must be healthy."""
 
-    def __init__(self, *, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        home: Path,
+        dags: Path,
+        settings: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+        keep: bool = False,
+    ) -> None:
         self.home = home.resolve()
         self.dags = dags.resolve()
         self.log = self.home / "airflow.log"
         self.artifacts = self.home / "artifacts"
         self._settings = dict(settings or {})
+        self._python = python
+        self._keep = keep
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
         self._sessions: list[int] = []
         self._client: httpx.Client | None = None
@@ -95,9 +108,9 @@ class AirflowServer:
 
         :raises AirflowServerError: it ended, or is not healthy in time; the message ends with its log's tail.
         """
-        if self.home.exists():
+        if self.home.exists() and not self._keep:
             shutil.rmtree(self.home)
-        self.artifacts.mkdir(parents=True)
+        self.artifacts.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._variables = self._environment(port)
@@ -235,6 +248,25 @@ class AirflowServer:
         """The end of Airflow's own output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
+    def command(self, *arguments: str) -> str:
+        """What ``airflow ARGUMENTS`` prints, in this Airflow's environment; it need not be running.
+
+        :raises AirflowServerError: it ends with another code than 0; the message has all that it printed.
+        """
+        done = subprocess.run(
+            [self._python, "-m", "airflow", *arguments],
+            cwd=self.home,
+            env=self._variables or self._environment(free_port()),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = f"{done.stdout}{done.stderr}"
+            raise AirflowServerError(f"airflow {' '.join(arguments)} ended with {done.returncode}:\n{said}")
+        return done.stdout
+
     def _launch(self) -> None:
         self._start_part("standalone")
 
@@ -242,7 +274,7 @@ class AirflowServer:
         """``airflow NAME`` in a session of its own."""
         with self.log.open("ab") as log:
             process = self._parts[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", name, *options],
+                [self._python, "-m", "airflow", name, *options],
                 cwd=self.home,
                 env=self._variables,
                 stdin=subprocess.DEVNULL,
@@ -259,7 +291,7 @@ class AirflowServer:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         return {
             **kept,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "PATH": f"{Path(self._python).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
             "AIRFLOW_HOME": str(self.home),

@@ -66,13 +66,14 @@ def records(columns: dict[str, str]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({name: st.none() | values[type_] for name, type_ in columns.items()})
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """``text`` as a CEL literal."""
     return '"' + "".join(f"\\U{ord(char):08x}" if char in '"\\\n\r' or ord(char) < 32 else char for char in text) + '"'
 
 
 def _literal(type_: str) -> st.SearchStrategy[str]:
     if type_ == "string":
-        return st.sampled_from(TEXTS).map(_quoted)
+        return st.sampled_from(TEXTS).map(quoted)
     if type_ == "int":
         return st.sampled_from(INTEGERS).map(lambda number: f"({number})")
     if type_ == "double":
@@ -147,3 +148,38 @@ def conditions(depth: int = 3) -> st.SearchStrategy[str]:
     below = conditions(depth - 1)
     joined = _operator(below, below, ["&&", "||"]), _operator(below, below, ["&&", "||"])
     return st.one_of(*flat, *joined, _join("!{}", below), _join("({} ? {} : {})", below, below, below))
+
+
+_TOKENS = [
+    *CONDITION_COLUMNS, *(f"({number})" for number in INTEGERS), "0.5", "1e308", "null", "true", "false", "'de'",
+    "b'x'", "&&", "||", "!", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "?", ":", "in", "(", ")",
+    "[", "]", "{", "}", ",", ".", "has(", "size(", "int(", "double(", "string(", "bool(", "type(", "dyn(", "duration(",
+    "timestamp(", "'1s'", ".matches(", ".startsWith(", ".contains(", ".exists(x, ", ".all(x, ", ".map(x, ",
+    ".filter(x, ", "x", "record", "2u", "r'''", '"""', "\\", "//", "\n", "\0", "\ud800", "😀",
+]  # fmt: skip
+_IN_USE = [
+    'record.task == "image-classification" && record.size >= 64',
+    "prediction.score >= 0.8 || record.size > 20",
+    'has(record.language) && record.language != "en"',
+    "record.task in ['de', 'fr'] ? prediction.score > 0.5 : record.ok",
+]
+
+
+def wild_text() -> st.SearchStrategy[str]:
+    """What may stand where a condition is expected: tokens in any order, conditions cut and glued, any text."""
+    whole = st.sampled_from(_IN_USE) | conditions(1)
+    glued = st.tuples(whole, st.integers(0, 60), st.sampled_from(_TOKENS), whole, st.integers(0, 60)).map(
+        lambda parts: parts[0][: parts[1]] + parts[2] + parts[3][parts[4] :]
+    )
+    tokens = st.lists(st.sampled_from(_TOKENS), max_size=12).map(" ".join)
+    return whole | glued | tokens | st.text(st.characters(), max_size=20)
+
+
+def regexes() -> st.SearchStrategy[str]:
+    """Regular expressions, of which some are none."""
+    parts = [
+        "a", "d", "e", "ä", "😀", ".", "*", "+", "?", "^", "$", "|", "(", ")", "[a-e]", "[^d]", "{2}", r"\b", r"\d",
+        r"\W", r"\pL", r"\PL", "(?i)", "(?s)", "(?m)", "(?:", r"\x00", r"\C", r"\1", "(?=", "[[:alpha:]]", r"\Q",
+        "\n", r"\z", r"\A",
+    ]  # fmt: skip
+    return st.lists(st.sampled_from(parts), max_size=8).map("".join)

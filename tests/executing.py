@@ -18,11 +18,10 @@ from airflow_agentic import tables
 from airflow_agentic.artifacts import Store
 from airflow_agentic.coordinator import Coordinator, ModelPool
 from airflow_agentic.exceptions import ModelUnavailableError
-from airflow_agentic.execution import Folder, Run, Unit, node_card
+from airflow_agentic.execution import Folder, Run, infer_unit
 from airflow_agentic.pipeline.inputs import inline_records
 from airflow_agentic.plan import Plan
 from airflow_agentic.plan.ir import Aggregate, Gate, Infer, Route
-from airflow_agentic.runtime import predict_records
 from airflow_agentic.spec import ModelCard
 
 ALLOWED = ["executing"]
@@ -181,32 +180,27 @@ def started(plan: Plan, shard: pa.Table, store: Store | None = None, **options: 
     return folder.start(plan, [shard], [{"uri": "test"}], **options)
 
 
-def infer_unit(run: Run, node: Infer, unit: Unit, world: World) -> None:
-    """What LocalInferenceOperator does: the model is loaded once, for the shards that are not committed yet."""
-    pending = [shard for shard in run.unit_shards(node, unit) if run.marker(node.id, shard) is None]
-    if not pending:
-        return
-    used = node_card(run.plan, node)
-    model = world.start(used)
-    for shard in pending:
-        run.infer(node, shard, lambda given: predict_records(model, used, given))
-    model.close()
-
-
 def worked(
-    run: Run, world: World, *, lost: Iterable[tuple[str, int]] = (), failed: Iterable[str] = (), until: str = ""
+    run: Run,
+    world: World,
+    *,
+    lost: Iterable[tuple[str, int]] = (),
+    failed: Iterable[str] = (),
+    until: str = "",
+    only: str = "",
 ) -> Run:
     """Run all nodes as Airflow would, each with a run of its own.
 
     :param lost: infer node and unit whose Airflow task fails.
     :param failed: controls whose Airflow task fails.
     :param until: the first node that does not run.
+    :param only: the one node that does.
     """
     for node in run.plan.nodes:
         if node.id == until:
             break
         own = run.folder.open(run.manifest)
-        if node.id in failed:
+        if node.id in failed or only not in ("", node.id):
             continue
         if isinstance(node, Route | Gate):
             own.control(node)
@@ -215,7 +209,7 @@ def worked(
                 if (node.id, unit.number) in lost:
                     continue
                 try:
-                    infer_unit(own, node, unit, world)
+                    infer_unit(own, node, unit, world.start)
                 except ModelUnavailableError:
                     continue
         elif isinstance(node, Aggregate):

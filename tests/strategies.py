@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 printable = st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co", "Zl", "Zp"), exclude_characters="\ufeff")
 """Characters that YAML takes as they are."""
@@ -22,20 +25,33 @@ METHODS = ("mean", "majority-vote", "best-score", "merge", "median")
 POLICIES = ("declared", "quality", "cost", "latency", "balanced")
 
 
-def patterns(names: list[str], queries: list[dict[str, Any]], *, depth: int = 3) -> st.SearchStrategy[Any]:
-    """Patterns as YAML would say them, over models of these names; well formed, though they may not fit together."""
+def patterns(
+    names: list[str],
+    queries: list[dict[str, Any]],
+    *,
+    depth: int = 3,
+    conditions: Sequence[str] = CONDITIONS,
+    chance: bool = False,
+) -> st.SearchStrategy[Any]:
+    """Patterns as YAML would say them, over models of these names; well formed, though they may not fit together.
+
+    :param chance: whether a single may also be chosen by turns or by chance.
+    """
     model = st.sampled_from(names)
-    inner = patterns(names, queries, depth=depth - 1) if depth > 1 else model
+    deeper: Any = {"conditions": conditions, "chance": chance}
+    inner = patterns(names, queries, depth=depth - 1, **deeper) if depth > 1 else model
     several = st.lists(inner, min_size=1, max_size=3) | st.sampled_from(queries)
     policy = st.fixed_dictionaries({}, optional={"policy": st.sampled_from(POLICIES)})
-    rule = st.fixed_dictionaries({"when": st.sampled_from(CONDITIONS), "use": inner})
+    turns = st.sampled_from(["round-robin", {"weighted": {name: place for place, name in enumerate(names)}}])
+    chosen = st.fixed_dictionaries({}, optional={"policy": st.sampled_from(POLICIES) | turns}) if chance else policy
+    rule = st.fixed_dictionaries({"when": st.sampled_from(conditions), "use": inner})
     feeds = st.sampled_from(["record.input", *["prediction.label"] * 3, "prediction.value", "prediction.output"])
     step = st.fixed_dictionaries({"use": inner, "input": feeds | st.just({"x": "prediction.label"})})
     arm = st.fixed_dictionaries({"use": inner, "weight": st.integers(1, 9)})
     ways = [
         model,
         st.fixed_dictionaries({"model": model, "require": st.just({"max_cost": 1, "capabilities": {"size": "small"}})}),
-        st.builds(lambda members, more: {"single": members, **more}, several, policy),
+        st.builds(lambda members, more: {"single": members, **more}, several, chosen),
         st.builds(lambda members, more: {"fallback": members, **more}, several, policy),
         st.builds(
             lambda members, accept, more: {"cascade": members, "accept": accept, **more},

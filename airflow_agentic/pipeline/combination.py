@@ -77,30 +77,28 @@ for _model in (Coalesce, FirstAccepted, Chained, Primary, Ensemble):
     _model.model_rebuild()
 
 
+def parts(combination: Combination) -> tuple[Combination, ...]:
+    """The combinations directly inside, in the order in which they are asked."""
+    if isinstance(combination, Leaf):
+        return ()
+    if isinstance(combination, FirstAccepted):
+        return combination.stages
+    if isinstance(combination, Chained):
+        return (combination.earlier, combination.last)
+    if isinstance(combination, Primary):
+        return (combination.primary, *combination.shadows)
+    return combination.members
+
+
 def leaves(combination: Combination) -> tuple[Leaf, ...]:
     """The leaves, in order."""
     if isinstance(combination, Leaf):
         return (combination,)
-    below: tuple[Combination, ...]
-    if isinstance(combination, FirstAccepted):
-        below = combination.stages
-    elif isinstance(combination, Chained):
-        below = (combination.earlier, combination.last)
-    elif isinstance(combination, Primary):
-        below = (combination.primary, *combination.shadows)
-    else:
-        below = combination.members
-    return tuple(leaf for child in below for leaf in leaves(child))
+    return tuple(leaf for part in parts(combination) for leaf in leaves(part))
 
 
 def gates(combination: Combination) -> tuple[str, ...]:
-    """The gates whose verdicts a combination needs."""
-    if isinstance(combination, Leaf):
-        return ()
-    if isinstance(combination, FirstAccepted):
-        return combination.gates + tuple(gate for stage in combination.stages for gate in gates(stage))
-    if isinstance(combination, Chained):
-        return gates(combination.earlier) + gates(combination.last)
-    if isinstance(combination, Primary):
-        return gates(combination.primary)
-    return tuple(gate for member in combination.members for gate in gates(member))
+    """The gates whose verdicts the answer needs; those inside a shadow decide nothing of it."""
+    own = combination.gates if isinstance(combination, FirstAccepted) else ()
+    inside = (combination.primary,) if isinstance(combination, Primary) else parts(combination)
+    return own + tuple(gate for part in inside for gate in gates(part))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_agentic.exceptions import ConditionError
 from airflow_agentic.plan.ir import Gate, Infer, Plan, Route
 from airflow_agentic.routing.conditions import Condition
-from airflow_agentic.routing.decision import Pick, Rules
+from airflow_agentic.routing.decision import least_loaded
 from airflow_agentic.spec.explain import nearest
 
 if TYPE_CHECKING:
@@ -197,31 +197,15 @@ def finish(plan: Plan) -> Plan:
     """The plan with what only the whole graph shows: each node's share of the deadline and where it can run."""
     depth: dict[str, int] = {}
     for node in reversed(plan.nodes):
-        below = [depth[other.id] for other in plan.nodes if node.id in other.needs]
-        depth[node.id] = max(below, default=0) + isinstance(node, Infer)
+        depth[node.id] = depth.get(node.id, 0) + isinstance(node, Infer)
+        for need in node.needs:
+            depth[need] = max(depth.get(need, 0), depth[node.id])
     nodes = []
     for node in plan.nodes:
         update: dict[str, Any] = {}
         if isinstance(node, Infer):
             update["share"] = round(1.0 / depth[node.id], 6)
-        if isinstance(node, Route | Gate) and _least_loaded(node):
+        if isinstance(node, Route | Gate) and any(map(least_loaded, node.decisions)):
             update["runs_in"] = "online"
         nodes.append(node.model_copy(update=update) if update else node)
     return plan.model_copy(update={"nodes": tuple(nodes)})
-
-
-def _least_loaded(value: Any) -> bool:
-    if isinstance(value, Pick) and value.policy == "least-loaded":
-        return True
-    children: list[Any] = []
-    if isinstance(value, Route):
-        children = [value.decide]
-    elif isinstance(value, Gate):
-        children = [value.accepted, value.rejected]
-    elif isinstance(value, Rules):
-        children = [case.then for case in value.cases] + [value.default]
-    else:
-        for name in ("candidates", "arms", "children"):
-            children += list(getattr(value, name, ()))
-        children += [value.then] if hasattr(value, "then") else []
-    return any(_least_loaded(child) for child in children)

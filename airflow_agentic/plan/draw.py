@@ -10,6 +10,7 @@ from airflow_agentic.pipeline.combination import (
     FirstAccepted,
     Leaf,
     Primary,
+    leaves,
 )
 from airflow_agentic.plan.ir import Gate, Infer, Plan, Route
 from airflow_agentic.routing.decision import Rules, targets
@@ -47,7 +48,9 @@ def _routes(plan: Plan) -> list[str]:
     members = combine.members if several else (combine,)  # type: ignore[union-attr]  # `several` says which it is
     lines = []
     for member in members:
-        group = next((node.group for node in plan.nodes if isinstance(node, Infer) and node.id == _first(member)), "")
+        group = next(
+            (node.group for node in plan.nodes if isinstance(node, Infer) and node.id == leaves(member)[0].node), ""
+        )
         lines.append(f"{group} ─ {_show(member, plan)}{fallback}")
     return lines
 
@@ -58,18 +61,6 @@ def _decided(plan: Plan) -> list[str]:
     if not isinstance(decide, Rules):
         return ["all"]
     return [case.name for case in decide.cases] + (["default"] if targets(decide.default) else [])
-
-
-def _first(combination: Combination) -> str:
-    if isinstance(combination, Leaf):
-        return combination.node
-    if isinstance(combination, FirstAccepted):
-        return _first(combination.stages[0])
-    if isinstance(combination, Chained):
-        return _first(combination.earlier)
-    if isinstance(combination, Primary):
-        return _first(combination.primary)
-    return _first(combination.members[0])
 
 
 def _show(combination: Combination, plan: Plan) -> str:
@@ -97,7 +88,7 @@ def _show(combination: Combination, plan: Plan) -> str:
 
 def _is_stack(combination: Combination, plan: Plan) -> bool:
     """Whether it is a meta-model, fed with the scores of an ensemble's members."""
-    node = plan.node(_first(combination))
+    node = plan.node(leaves(combination)[0].node)
     return isinstance(node, Infer) and node.feed is not None and node.feed.fields == "members"
 
 

@@ -53,6 +53,11 @@ class Route(Node):
     kind: Literal["route"] = "route"
     decide: Decision
 
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What it decides by."""
+        return (self.decide,)
+
 
 class Feed(Strict):
     """Where an infer node's input comes from, if not from the record: earlier predictions."""
@@ -91,6 +96,11 @@ class Gate(Node):
     unrouted: bool = False
     """Whether rows that no model got are rejected rows too (the workflow's ``fallback``)."""
 
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """What it decides by, for rows that are accepted and for those that are not."""
+        return tuple(side for side in (self.accepted, self.rejected) if side is not None)
+
 
 class Aggregate(Node):
     """Predictions → one answer a record."""
@@ -123,6 +133,8 @@ class Options(Strict):
     parallelism: int = 8
     shard_rows: int = 1000
     shard_bytes: int = 64 * 2**20
+    retention: float | None = None
+    """Seconds the run is kept after its last write; without it as long as the configuration says."""
 
 
 class Plan(Strict):
@@ -158,13 +170,7 @@ class Plan(Strict):
 
     def reached_by(self, control: Control) -> tuple[str, ...]:
         """The infer nodes that ``control`` may send rows to."""
-        if isinstance(control, Route):
-            return targets(control.decide)
-        return tuple(
-            dict.fromkeys(
-                node for side in (control.accepted, control.rejected) if side is not None for node in targets(side)
-            )
-        )
+        return tuple(dict.fromkeys(node for decision in control.decisions for node in targets(decision)))
 
     def decided_by(self, control: Control) -> tuple[str, ...]:
         """The infer nodes that get no rows after ``control``: the last one that may send them some is ``control``."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_agentic.exceptions import CompileError
 from airflow_agentic.pipeline.combination import (
     Chained,
     Coalesce,
@@ -37,6 +38,9 @@ from airflow_agentic.spec.workflow import Aggregation, ColumnType, Method, Patte
 if TYPE_CHECKING:
     from airflow_agentic.plan.candidates import Resolver
     from airflow_agentic.spec.model import ModelCard
+
+MAX_NODES = 1000
+"""Of models and gates: what Airflow can show, and what compiles in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +116,10 @@ class PatternCompiler:
         return replace(fragment, decision=self._pick([fragment], pattern))
 
     def _infer(self, name: str, place: _Place) -> Fragment:
+        if len(self.nodes) >= MAX_NODES:
+            message = f"the workflow asks models more than {MAX_NODES:,} times, gates included"
+            self.resolver.refuse(place.path, message, "make it several workflows")
+            raise CompileError(self.resolver.problems)
         card = self.resolver.card(name, place.path)
         node_id = self._unused(f"{place.route}.{name}", self.taken)
         needs = ["preprocess", *place.controls]

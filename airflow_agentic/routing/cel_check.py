@@ -145,6 +145,8 @@ def check(expression: str, columns: Columns) -> Checked:
 
     :raises ConditionError: it does not compile, is not a condition, or tests something else than a column for null.
     """
+    if not _encodable(expression):
+        raise ConditionError("column 1: the expression is not Unicode text: it holds half of a surrogate pair")
     try:
         compiled = _checker(columns).compile(_replace_has(expression))
     except RuntimeError as error:

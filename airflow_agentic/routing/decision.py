@@ -110,19 +110,27 @@ for _model in (Case, Rules, Candidate, Pick, Share, Split, Sample, All):
     _model.model_rebuild()
 
 
+def parts(decision: Decision) -> tuple[Decision, ...]:
+    """The decisions directly inside, in order."""
+    if isinstance(decision, Rules):
+        return (*(case.then for case in decision.cases), decision.default)
+    if isinstance(decision, Pick):
+        return tuple(candidate.then for candidate in decision.candidates)
+    if isinstance(decision, Split):
+        return tuple(arm.then for arm in decision.arms)
+    if isinstance(decision, Sample):
+        return (decision.then,)
+    return decision.children if isinstance(decision, All) else ()
+
+
 def targets(decision: Decision) -> tuple[str, ...]:
     """The infer nodes a decision can reach, in order, each once."""
     if isinstance(decision, To):
         return (decision.node,)
-    below: list[Decision] = []
-    if isinstance(decision, Rules):
-        below = [case.then for case in decision.cases] + [decision.default]
-    elif isinstance(decision, Pick):
-        below = [candidate.then for candidate in decision.candidates]
-    elif isinstance(decision, Split):
-        below = [arm.then for arm in decision.arms]
-    elif isinstance(decision, Sample):
-        below = [decision.then]
-    elif isinstance(decision, All):
-        below = list(decision.children)
-    return tuple(dict.fromkeys(node for child in below for node in targets(child)))
+    return tuple(dict.fromkeys(node for part in parts(decision) for node in targets(part)))
+
+
+def least_loaded(decision: Decision) -> bool:
+    """Whether it looks at the moment's load anywhere, which only an online executor knows."""
+    here = isinstance(decision, Pick) and decision.policy == "least-loaded"
+    return here or any(least_loaded(part) for part in parts(decision))

@@ -39,6 +39,8 @@ _EXPECTED: Final = {
     "dict_type": "a mapping", "model_type": "a mapping",
 }  # fmt: skip
 SHOWN_CHARACTERS: Final = 80
+MAX_PROBLEMS: Final = 100
+"""More are counted, not explained: explaining takes time, and nobody reads them all."""
 
 
 class MisfitError(ValueError):
@@ -66,7 +68,13 @@ def kind(value: Any) -> str:
 
 
 def problems(model: type[BaseModel], source: Source, errors: Sequence[Any]) -> list[Problem]:
-    """All of pydantic's ``errors`` as they stand in the file; the branches of a union become one problem."""
+    """Pydantic's ``errors`` as they stand in the file; the branches of a union become one problem.
+
+    After the first :data:`MAX_PROBLEMS` errors one problem says how many more there are.
+    """
+    if len(errors) > MAX_PROBLEMS:
+        more = source.problem((), f"has {len(errors) - MAX_PROBLEMS:,} more problems", "mend the others first")
+        return [*problems(model, source, errors[:MAX_PROBLEMS]), more]
     places = [source.locate(error["loc"]) for error in errors]
     misspelt = {
         (*place[:-1], nearest(str(place[-1]), _keys_at(model, place[:-1]))) for place in _unknown(errors, places)

@@ -5,6 +5,7 @@ For the common tasks a card is all there is; no code is needed. Relative URIs st
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
@@ -174,7 +175,7 @@ class Output(Strict):
     def _check_labels(self, classes: list[str]) -> None:
         if not classes:
             raise MisfitError("needs at least one label", at=("classes",))
-        twice = sorted({label for label in classes if classes.count(label) > 1})
+        twice = sorted(label for label, count in Counter(classes).items() if count > 1)
         if twice:
             raise MisfitError(f"the label {twice[0]!r} stands twice\nkeep one of them", at=("classes",))
         if self.labels is not None:

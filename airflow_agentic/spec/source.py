@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 40
 MAX_DIGITS: Final = 100
+MAX_KEY: Final = 1024
+"""Characters of a key; YAML itself allows longer ones only after ``?``."""
 
 Key = str | int
 KeyPath = tuple[Key, ...]
@@ -203,6 +205,8 @@ class _Parser:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._refuse(place, "a key must be text")
             key = key_node.value
+            if len(key) > MAX_KEY:
+                self._refuse(place, f"a key of more than {MAX_KEY:,} characters is not allowed")
             if key in result:
                 self._refuse(place, f"the key {key!r} stands twice", "keep one of them")
             result[key] = self._construct(value_node, (*path, key))

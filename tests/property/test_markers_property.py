@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_agentic.artifacts import Markers, Store, digest
@@ -23,13 +23,11 @@ def reversed_keys(value: Any) -> Any:
     return [reversed_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
-@settings(deadline=None, database=None)
 @given(json_values)
 def test_a_digest_survives_storage_and_the_order_of_keys(value: Any) -> None:
     assert digest(json.loads(json.dumps(value))) == digest(reversed_keys(value)) == digest(value)
 
 
-@settings(deadline=None, database=None)
 @given(json_values, json_values)
 def test_equal_digests_mean_the_same_json(one: Any, other: Any) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -41,7 +39,6 @@ ids = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
 )
 
 
-@settings(deadline=None, database=None)
 @given(ids, ids)
 def test_every_id_is_a_folder_of_its_own(one: str, other: str) -> None:
     store = Store.open("memory://")
@@ -61,7 +58,6 @@ commits = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, database=None)
 @given(commits)
 def test_markers_are_a_map_that_keeps_the_first(history: list[tuple[str, int, str, int]]) -> None:
     markers = Markers(Store.open("memory://"))

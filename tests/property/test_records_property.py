@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_agentic import tables
@@ -40,13 +40,11 @@ def check(table: pa.Table, count: int) -> None:
 
 
 @given(st.lists(rows, min_size=1, max_size=12))
-@settings(deadline=None)
 def test_any_python_values(values: list[Any]) -> None:
     check(inline_records(values), len(values))
 
 
 @given(st.lists(rows, min_size=1, max_size=12), st.integers(1, 5))
-@settings(deadline=None)
 def test_chunks_share_one_schema_and_keep_every_id(values: list[Any], chunk_rows: int) -> None:
     source = [Row(value, f"in:{index}", None, 1) for index, value in enumerate(values)]
     chunks = list(normalise(source, RowRules(allowed=AllowedUris(None)), chunk_rows=chunk_rows))
@@ -58,7 +56,6 @@ def test_chunks_share_one_schema_and_keep_every_id(values: list[Any], chunk_rows
 
 
 @given(st.lists(st.binary(max_size=30).filter(lambda line: line.strip() and b"\n" not in line), min_size=1, max_size=8))
-@settings(deadline=None)
 def test_any_bytes_as_json_lines_and_as_text(lines: list[bytes]) -> None:
     content = b"\n".join([b'{"text": "first"}', *lines])
     for kind in ("jsonl", "text"):
@@ -67,7 +64,6 @@ def test_any_bytes_as_json_lines_and_as_text(lines: list[bytes]) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(deadline=None)
 def test_any_bytes_under_a_csv_header(content: bytes) -> None:
     source = Input(uri="-", format="csv")
     table = pa.concat_tables(read_records(source, stdin=io.BytesIO(b"text,n\nfirst,1\n" + content)))

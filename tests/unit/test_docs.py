@@ -100,10 +100,10 @@ def registry() -> Registry:
 def test_yaml_is_a_valid_card_or_compiles_as_a_workflow(block: Block, registry: Registry) -> None:
     data, positions = parsed(block)
     if data.get("kind") == "Model":
-        build(ModelCard, data, positions, ROOT / "models")
+        assert build(ModelCard, data, positions, ROOT / "models").name == data["name"]
     else:
         workflow = build(WorkflowSpec, whole(data), positions, ROOT / "workflows")
-        compile_plan(workflow, registry)
+        assert compile_plan(workflow, registry).workflow == workflow.name
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=named)
@@ -119,7 +119,7 @@ def test_python_compiles_and_imports_what_is_there(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks("json"), ids=named)
 def test_json_is_json(block: Block) -> None:
-    json.loads(block.text)
+    assert isinstance(json.loads(block.text), dict | list)
 
 
 def commands() -> list[tuple[str, str]]:

@@ -55,7 +55,7 @@ def test_the_input_is_open_and_the_rest_folded_away(project: ProjectFolder) -> N
 def test_a_form_needs_no_answers(project: ProjectFolder) -> None:
     fields = fields_of(project.workflow("dag: {schedule: '@daily'}\nwindow: interval"))
 
-    ParamsDict(fields).validate()
+    assert ParamsDict(fields).validate()["limit"] is None
 
 
 def test_the_task_is_one_of_those_that_text_is_for(project: ProjectFolder) -> None:

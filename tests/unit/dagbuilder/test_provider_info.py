@@ -36,11 +36,11 @@ def test_it_is_named_as_its_distribution() -> None:
     "name", [name for part in ("operators", "hooks") for one in INFO[part] for name in one["python-modules"]]
 )
 def test_every_module_imports(name: str) -> None:
-    import_module(name)
+    assert import_module(name).__name__ == name
 
 
 def test_every_operator_module_is_named() -> None:
-    shared = {"__init__", "node", "inputs", "decorators"}
+    shared = {"__init__", "node", "start", "inputs", "decorators"}
     files = {path.stem for path in (PACKAGE / "operators").glob("*.py")} - shared
 
     assert {name.rpartition(".")[2] for one in INFO["operators"] for name in one["python-modules"]} == files

@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from builders import card, workflow
-from executing import ALLOWED, CARDS, MOODS, World, comparable, infer_unit, records, started, worked
+from executing import ALLOWED, CARDS, MOODS, World, comparable, records, started, worked
 
 from airflow_agentic.artifacts import Store
-from airflow_agentic.exceptions import ArtifactError
-from airflow_agentic.execution import Folder, Run, ShardFile, Unit, count_answers
+from airflow_agentic.artifacts.digests import digest
+from airflow_agentic.exceptions import ArtifactError, PlanMismatchError
+from airflow_agentic.execution import Folder, Run, ShardFile, Unit, count_answers, infer_unit
 from airflow_agentic.execution.batch import cut
 from airflow_agentic.plan import Plan, compile_plan
 from airflow_agentic.plan.ir import Aggregate, Gate, Infer, Route
@@ -48,6 +49,17 @@ def changed(name: str, **said: Any) -> tuple[ModelCard, ...]:
     return tuple(card(name, classes=classes, version="2", **said) if one.name == name else one for one in CARDS)
 
 
+def test_a_dag_of_another_topology_is_refused() -> None:
+    run = started(plan_of(), records())
+    assert run.folder.open(run.manifest, topology=digest(run.plan.topology)).rows == run.rows
+    with pytest.raises(PlanMismatchError) as caught:
+        run.folder.open(run.manifest, topology=digest(plan_of("b").topology))
+    assert str(caught.value) == (
+        "the Dag of 'demo' has changed since this run froze its plan: "
+        "clear the whole run to use the new plan, or restore the workflow's file"
+    )
+
+
 class TestResume:
     def test_what_is_committed_is_not_computed_again(self) -> None:
         plan, store, world = plan_of(), Store.open("memory://"), World()
@@ -64,9 +76,9 @@ class TestResume:
         run = started(plan, records())
         run.control(run.plan.of(Route)[0])
         node, (unit,) = node_of(run, "main.b"), run.units()
-        infer_unit(run, node, Unit(number=0, first=0, last=0, rows=5, manifest=unit.manifest), world)
+        infer_unit(run, node, Unit(number=0, first=0, last=0, rows=5, manifest=unit.manifest), world.start)
         assert world.calls["b"] == 1
-        infer_unit(run.folder.open(run.manifest), node, unit, world)
+        infer_unit(run.folder.open(run.manifest), node, unit, world.start)
         assert world.calls["b"] == 3
         assert len(world.seen["b"]) == 13  # 14 records, one of them bad
 
@@ -178,7 +190,7 @@ class TestZombies:
 
     def late(self, run: Run, name: str, unit: int, world: World) -> None:
         own = run.folder.open(run.manifest)
-        infer_unit(own, node_of(own, name), own.units()[unit], world)
+        infer_unit(own, node_of(own, name), own.units()[unit], world.start)
 
     def aggregated(self, run: Run) -> list[dict[str, Any]]:
         own = run.folder.open(run.manifest)
@@ -225,7 +237,7 @@ class TestZombies:
                 run.control(node)
             elif isinstance(node, Infer):
                 for unit in run.units():
-                    infer_unit(run, node, unit, world)
+                    infer_unit(run, node, unit, world.start)
             elif isinstance(node, Aggregate):
                 run.aggregate(node)
         assert answers_of(run.folder.open(run.manifest)) == well
