@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RESULTS: Final = Path(__file__).with_name("results.jsonl")
@@ -94,6 +97,26 @@ def seconds(work: Callable[[], object], *, runs: int = 5) -> float:
     """The median time of ``work``, after one run that is not counted."""
     work()
     return statistics.median(timed(work) for _ in range(runs))
+
+
+def in_python(module: str, *arguments: str, python: str = sys.executable) -> Any:
+    """What ``python -m module`` prints last, a line of JSON.
+
+    :raises RuntimeError: it fails; with what it said.
+    """
+    done = subprocess.run(
+        [python, "-m", module, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def environment() -> dict[str, str]:
+    """Of a child: bytecode may be written, without which every import compiles anew; nothing of the caller's Airflow."""
+    dropped = ("AIRFLOW", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return {**kept, "AIRFLOW_HOME": str(WORK / "airflow"), "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @contextmanager

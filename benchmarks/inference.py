@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +27,7 @@ from airflow_agentic.pipeline.inputs import inline_records
 from airflow_agentic.runtime import ModelProcess, open_predictor, predict_records
 from airflow_agentic.spec.load import load_model
 from airflow_agentic.spec.model import ModelCard
-from benchmarks.base import ROOT, Pairs, Result, timed
+from benchmarks.base import ROOT, Pairs, Result, in_python, timed
 
 RECORDS: Final = 2048
 SLICE: Final = 256
@@ -181,5 +184,12 @@ def _best(logits: Any, labels: list[str]) -> list[Answer]:
     ]
 
 
+MODELS: Final = {"lite0-tf": (_photos, _bare_image), "minilm-torch": (_texts, _bare_text)}
+
+
 def _path(card: ModelCard, name: str | None) -> Path:
     return card.folder / str(name)
+
+
+if __name__ == "__main__":
+    print(json.dumps([asdict(result) for result in measure(sys.argv[1])]))

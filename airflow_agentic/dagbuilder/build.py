@@ -34,12 +34,13 @@ from airflow_agentic.plan.ir import Aggregate, Gate, Infer, Plan, Publish, Route
 from airflow_agentic.spec.workflow import WorkflowSpec
 
 if TYPE_CHECKING:
+    from airflow_agentic.dagbuilder.plan_cache import Compiled
     from airflow_agentic.project import Workflow
 
 TAG = "airflow-agentic"
 
 
-def build_dag(workflow: Workflow, **arguments: Any) -> DAG:
+def build_dag(workflow: Workflow | Compiled, **arguments: Any) -> DAG:
     """The Dag of ``workflow``.
 
     :param arguments: of the Dag, instead of those in the workflow's ``dag``.
@@ -93,7 +94,7 @@ def _document(spec: WorkflowSpec, plan: Plan) -> str:
 class _Expanded:
     """One Airflow task a node."""
 
-    def __init__(self, workflow: Workflow) -> None:
+    def __init__(self, workflow: Workflow | Compiled) -> None:
         self.workflow = workflow
         self.plan = workflow.plan
         self.topology = digest(self.plan.topology)
