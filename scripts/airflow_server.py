@@ -35,6 +35,8 @@ PARSE_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 6.0
 """From SIGTERM to SIGKILL; the triggerer alone would take longer."""
 USER: Final = "admin"
+DAGS_FOLDER: Final = "dags-folder"
+"""Airflow's name for the bundle that is the Dags folder."""
 
 T = TypeVar("T")
 
@@ -192,7 +194,8 @@ class AirflowServer:
             if answer.is_success and not answer.json()["is_stale"]:
                 dag: dict[str, Any] = answer.json()
                 return dag
-            errors = self.request("GET", "/api/v2/importErrors")["import_errors"]
+            found = self.request("GET", "/api/v2/importErrors")["import_errors"]
+            errors = [each for each in found if each["bundle_name"] == DAGS_FOLDER]  # not those of Airflow's examples
             if errors and time.monotonic() > patience:  # until then they may be another file's
                 raise AirflowServerError("\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in errors))
             return None
@@ -227,6 +230,20 @@ class AirflowServer:
             )
             raise AirflowServerError(f"{error}\nAirflow tasks: {states}") from error
 
+    def first_run(self, dag_id: str, *, timeout: float = 120) -> str:
+        """The id of the Dag's oldest run, once Airflow has made one by itself.
+
+        :raises AirflowServerError: it has not in time.
+        """
+
+        def made() -> list[dict[str, Any]]:
+            runs: list[dict[str, Any]] = self.request(
+                "GET", f"/api/v2/dags/{quote(dag_id)}/dagRuns", params={"order_by": "id", "limit": 1}
+            )["dag_runs"]
+            return runs
+
+        return str(self._wait(f"Airflow has made no run of {dag_id!r}", made, timeout)[0]["dag_run_id"])
+
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The run's Airflow task instances, mapped ones each by itself."""
         answer = self.request("GET", f"{_run_path(dag_id, run_id)}/taskInstances", params={"limit": 100})
@@ -253,6 +270,7 @@ class AirflowServer:
 
         :raises AirflowServerError: it ends with another code than 0; the message has all that it printed.
         """
+        self.home.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             [self._python, "-m", "airflow", *arguments],
             cwd=self.home,

@@ -1,19 +1,18 @@
 """Puts this folder on ``sys.path``, so that every test can import ``builders`` and ``services``; sets Hypothesis up.
 
 Hypothesis has no deadline, because the machine may be busy, and keeps no files. A test marked ``models`` needs the
-built example models.
+built example models. The wheel is built once.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import pytest
 from hypothesis import settings
+from packing import pack
 from services import require
-
-if TYPE_CHECKING:
-    import pytest
 
 BUILT: Final = Path(__file__).resolve().parents[1] / "dags" / "built"
 
@@ -26,3 +25,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture of a test marked ``models``."""
     if item.get_closest_marker("models") is not None:
         require((BUILT / "quality.json").is_file(), "needs the example models: make models")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the source archive beside it."""
+    (wheel,) = pack(tmp_path_factory.mktemp("tree")).glob("*.whl")
+    return wheel

@@ -1,0 +1,67 @@
+"""Three Airflows, one after the other. Each fixture is the next chapter of one history."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from environment import RELEASES, Environment, Release, read_only
+from history import History
+from services import require
+from table import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from scripts.airflow_server import AirflowServer
+
+
+@pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.minor)
+def release(request: pytest.FixtureRequest) -> Release:
+    """One of the Airflows."""
+    found: Release = request.param
+    return found
+
+
+@pytest.fixture
+def there(request: pytest.FixtureRequest, release: Release) -> bool:
+    """Whether this Airflow has the feature that the test's mark names, as the documentation says."""
+    mark = request.node.get_closest_marker("feature")
+    cells = {row.feature: row.cells for row in rows()}[mark.args[0]]
+    return {"yes": True, "no": False}[cells[release.minor]]
+
+
+@pytest.fixture(scope="module")
+def history(release: Release, tmp_path_factory: pytest.TempPathFactory) -> History:
+    """Airflow is installed, initialised, and has run."""
+    require(find_spec("uv"), "needs uv: pip install uv")
+    require(os.geteuid() or shutil.which("mount"), "needs mount: apt-get install mount")
+    folder = tmp_path_factory.mktemp(f"airflow-{release.minor}-")
+    teams = {row.feature: row.cells for row in rows()}["multi-team"][release.minor] == "yes"
+    found = History(environment=Environment(folder=folder, release=release), teams=teams)
+    found.begin()
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(history: History, wheel: Path) -> History:
+    """Our wheel is installed into it."""
+    history.install(wheel)
+    return history
+
+
+@pytest.fixture(scope="module")
+def facts(installed: History) -> dict[str, Any]:
+    """What a look around inside finds."""
+    return installed.environment.probe(installed.dags, installed.settings())
+
+
+@pytest.fixture(scope="module")
+def server(installed: History) -> Iterator[AirflowServer]:
+    """It runs with us. Its Dags folder is read-only."""
+    with read_only(installed.dags), installed.together() as server:
+        yield server

@@ -1,0 +1,134 @@
+"""One Airflow's history: it runs by itself, gets our wheel, works with it, and loses it again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import airflow_extras
+import yaml
+from environment import OURS, Environment
+
+from scripts.airflow_server import AirflowServer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PLAIN: Final = """
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def plain():
+    @task
+    def one():
+        return 1
+
+    one()
+
+plain()
+"""
+"""The Dag of somebody who knows nothing of us."""
+
+BUNDLE: Final = "second"
+TEAM: Final = "red"
+BUNDLED: Final = "bundled"
+LOCAL: Final = "airflow.dag_processing.bundles.local.LocalDagBundle"
+CONNECTION: Final = "agentic_store_default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What is done with one environment, and what is remembered of it.
+
+    :param teams: whether this Airflow knows teams.
+    """
+
+    environment: Environment
+    teams: bool
+    frozen: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The installed versions: ``before`` our wheel came, ``with`` it, and ``after`` it went."""
+
+    @property
+    def dags(self) -> Path:
+        """The Dags folder with our workflows in it."""
+        return self.environment.folder / "dags"
+
+    @property
+    def store(self) -> str:
+        """The artifact store that our connection names."""
+        return (self.environment.folder / "store").as_uri()
+
+    def begin(self) -> None:
+        """Airflow alone: its database is made, a Dag has run."""
+        self.environment.create()
+        plain = self.environment.folder / "plain"
+        for folder in (plain, self.dags):
+            folder.mkdir()
+            (folder / "plain.py").write_text(PLAIN)
+        alone = self.alone()
+        alone.command("db", "migrate")
+        alone.command("dags", "test", "plain")
+        if self.teams:
+            self.together().command("teams", "create", TEAM)
+        self.frozen["before"] = self.environment.frozen()
+
+    def install(self, wheel: Path) -> None:
+        """Install the wheel, and write Dags that use it."""
+        self.environment.install(str(wheel))
+        self.frozen["with"] = self.environment.frozen()
+        airflow_extras.add(self.dags)
+        second = self.environment.folder / BUNDLE
+        for name in ("workflows", "models"):
+            (second / name).mkdir(parents=True)
+        (second / "models" / "words.yaml").write_text(yaml.safe_dump(airflow_extras.CARD))
+        spec = {"apiVersion": "airflow-agentic/v1", "kind": "Workflow", "name": BUNDLED, "layout": "compact"}
+        spec |= {"input": "../texts.jsonl", "routes": [{"name": "main", "use": "words"}]}
+        (second / "workflows" / f"{BUNDLED}.yaml").write_text(yaml.safe_dump(spec))
+        airflow_extras.write_records(second / "texts.jsonl", ["a good film", "a bad film"])
+        (second / "loader.py").write_text(airflow_extras.LOADER)
+
+    def alone(self) -> AirflowServer:
+        """The server without us: before and after."""
+        environment = self.environment
+        folder = environment.folder / "plain"
+        return AirflowServer(home=environment.home, dags=folder, python=environment.python, keep=True)
+
+    def together(self) -> AirflowServer:
+        """The server with us: two bundles, one of a team where there are teams, Airflow's examples, our connection."""
+        environment = self.environment
+        return AirflowServer(
+            home=environment.home, dags=self.dags, python=environment.python, keep=True, settings=self.settings()
+        )
+
+    def settings(self) -> Mapping[str, str]:
+        """What :meth:`together` adds to the environment."""
+        team = {"team_name": TEAM} if self.teams else {}
+        bundles: list[dict[str, Any]] = [
+            {"name": "dags-folder", "classpath": LOCAL, "kwargs": {}},
+            {
+                "name": BUNDLE,
+                "classpath": LOCAL,
+                "kwargs": {"path": str(self.environment.folder / BUNDLE), "refresh_interval": 2},
+                **team,
+            },
+        ]
+        connection = {"conn_type": "agentic_store", "extra": {"uri": self.store}}
+        return {
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "True",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+            "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
+            "AIRFLOW__AGENTIC__ARTIFACTS_CONN_ID": CONNECTION,
+            f"AIRFLOW_CONN_{CONNECTION.upper()}": json.dumps(connection),
+            **({"AIRFLOW__CORE__MULTI_TEAM": "True"} if self.teams else {}),
+            **({"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"admin:admin:{TEAM}"} if self.teams else {}),
+        }
+
+    def uninstall(self) -> None:
+        """Remove our distribution, and the Dags that use it."""
+        self.environment.uninstall(OURS)
+        self.frozen["after"] = self.environment.frozen()
+        shutil.rmtree(self.dags)
