@@ -41,8 +41,9 @@ def history(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Histo
     require(find_spec("uv"), "needs uv: pip install uv")
     require(os.geteuid() or shutil.which("mount"), "needs mount: apt-get install mount")
     folder = tmp_path_factory.mktemp(f"airflow-{release.minor}-")
-    teams = {row.feature: row.cells for row in rows()}["multi-team"][release.minor] == "yes"
-    found = History(environment=Environment(folder=folder, release=release), teams=teams)
+    cells = {row.feature: row.cells[release.minor] == "yes" for row in rows()}
+    teams, examples = cells["multi-team"], cells["example Dags of providers with `load_examples`"]
+    found = History(environment=Environment(folder=folder, release=release), teams=teams, examples=examples)
     found.begin()
     return found
 
@@ -57,7 +58,8 @@ def installed(history: History, wheel: Path) -> History:
 @pytest.fixture(scope="module")
 def facts(installed: History) -> dict[str, Any]:
     """What a look around inside finds."""
-    return installed.environment.probe(installed.dags, installed.settings())
+    settings = {**installed.settings(), "AIRFLOW__CORE__LOAD_EXAMPLES": "True"}
+    return installed.environment.probe(installed.dags, settings)
 
 
 @pytest.fixture(scope="module")

@@ -44,10 +44,12 @@ class History:
     """What is done with one environment, and what is remembered of it.
 
     :param teams: whether this Airflow knows teams.
+    :param examples: whether it shows the examples of providers; elsewhere its own are left out, which take minutes.
     """
 
     environment: Environment
     teams: bool
+    examples: bool
     frozen: dict[str, dict[str, str]] = field(default_factory=dict)
     """The installed versions: ``before`` our wheel came, ``with`` it, and ``after`` it went."""
 
@@ -117,7 +119,7 @@ class History:
         ]
         connection = {"conn_type": "agentic_store", "extra": {"uri": self.store}}
         return {
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "True",
+            "AIRFLOW__CORE__LOAD_EXAMPLES": str(self.examples),
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
             "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",

@@ -42,7 +42,7 @@ def main(dags: Path) -> None:
         "sdk": {name: in_sdk(name) for name in NAMES},
         "compat": compat(),
         "version": provider_version(),
-        "deployment": deployment(),
+        "setting": setting(),
         "bundles": bundles(),
         "examples": examples(),
         "asked": asked(dags, "reviews"),
@@ -79,11 +79,11 @@ def provider_version() -> str:
     return str(ProvidersManager().providers["airflow-agentic"].version)
 
 
-def deployment() -> str:
-    """A default of our section of the configuration."""
-    from airflow_agentic.compat import conf
+def setting() -> str:
+    """What our section of the configuration says of the connection."""
+    from airflow_agentic.hooks import store
 
-    return str(conf.get("agentic", "deployment"))
+    return store.setting("artifacts_conn_id")
 
 
 def bundles() -> list[str]:

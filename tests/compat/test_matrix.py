@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from environment import OURS, call
-from history import BUNDLE, BUNDLED, TEAM, History
+from history import BUNDLE, BUNDLED, CONNECTION, TEAM, History
 
 from scripts.airflow_demo import read_answers
 from scripts.airflow_server import AirflowServer, AirflowServerError
@@ -91,7 +91,7 @@ def test_the_commands(installed: History, there: bool) -> None:
     project = str(installed.environment.folder / BUNDLE)
     own = json.loads(call(Path(installed.environment.python).with_name(OURS), "validate", "--json", project))
 
-    assert own["valid"]
+    assert own["ok"]
     if there:
         assert json.loads(installed.together().command("agentic", "validate", "--json", project)) == own
     else:
@@ -100,9 +100,9 @@ def test_the_commands(installed: History, there: bool) -> None:
 
 
 @pytest.mark.feature("`airflow.sdk.conf`")
-def test_our_section_has_its_defaults(facts: dict[str, Any], there: bool) -> None:
+def test_our_section_is_read(facts: dict[str, Any], there: bool) -> None:
     assert facts["sdk"]["conf"] is there
-    assert facts["deployment"] == "default"
+    assert facts["setting"] == CONNECTION
 
 
 @pytest.mark.feature("`get_parsing_context`")
@@ -265,7 +265,7 @@ def test_somebody_elses_dag_runs_beside_ours(server: AirflowServer, runs: dict[s
 
 
 def test_nothing_wants_to_write_into_the_dags_folder(server: AirflowServer, runs: dict[str, str]) -> None:
-    with pytest.raises(OSError, match="Read-only file system|Permission denied"):
+    with pytest.raises(OSError, match=r"Read-only file system|Permission denied"):
         (server.dags / "written").touch()
     assert "Read-only file system" not in server.log.read_text(errors="replace")
 
