@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseBranchOperator, conf
+    from airflow.sdk import BaseBranchOperator, CronDataIntervalTimetable, conf
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 else:
     try:
         from airflow.sdk import BaseBranchOperator
     except ImportError:  # 3.1
         from airflow.providers.standard.operators.branch import BaseBranchOperator
+    try:
+        from airflow.sdk import CronDataIntervalTimetable
+    except ImportError:  # 3.1
+        from airflow.timetables.interval import CronDataIntervalTimetable
     try:
         from airflow.sdk import conf
     except ImportError:  # 3.1
@@ -21,4 +25,11 @@ else:
     except ImportError:  # 3.1
         from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-__all__ = ["AirflowException", "AirflowFailException", "AirflowSkipException", "BaseBranchOperator", "conf"]
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSkipException",
+    "BaseBranchOperator",
+    "CronDataIntervalTimetable",
+    "conf",
+]

@@ -45,7 +45,7 @@ def load_handler(path: str, allowed: Sequence[str]) -> Any:
         )
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises at import
+    except (Exception, SystemExit) as error:  # whatever the user's module does at import
         raise ModelLoadError(
             f"the handler {path!r} cannot be imported ({type(error).__name__}: {error}); "
             "install its distribution where the model runs, or correct the path"

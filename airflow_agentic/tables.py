@@ -12,11 +12,16 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import pyarrow as pa
 
 SCHEMA_VERSION: Final = 1
+MAX_MESSAGE: Final = 2000
+"""Characters of an error's message."""
+
+_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 NAME: Final = pa.dictionary(pa.int32(), pa.string())
 """Strings that repeat: node ids, model names, reasons."""
@@ -120,7 +125,18 @@ ANSWER: Final = pa.schema(
 
 
 def error(code: str, message: str, *, retryable: bool = False) -> dict[str, Any]:
-    """A value of the ``error`` column."""
+    """A value of the ``error`` column.
+
+    A message may quote what a record or a model gave: it is cut to :data:`MAX_MESSAGE` characters, and what is no
+    Unicode is escaped. A code that is no short word becomes ``model_error``: codes are counted, and shown as they are.
+    """
+    if _CODE.fullmatch(code) is None:
+        code, message = "model_error", f"{code!r}: {message}"
+    if len(message) > MAX_MESSAGE:
+        head, tail = message[: MAX_MESSAGE * 2 // 3], message[-(MAX_MESSAGE // 4) :]
+        message = f"{head} … ({len(message) - len(head) - len(tail):,} characters left out) … {tail}"
+    if not message.isascii():
+        message = message.encode("utf-8", "backslashreplace").decode()
     return {"code": code, "message": message, "retryable": retryable}
 
 

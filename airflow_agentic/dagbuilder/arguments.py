@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Any, Final
 
-from airflow.sdk import DAG, BaseOperator, CronDataIntervalTimetable
+from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.timezone import parse
 
-from airflow_agentic.compat import AirflowException
+from airflow_agentic.compat import AirflowException, CronDataIntervalTimetable
 from airflow_agentic.dagbuilder.assets import named_asset
 from airflow_agentic.exceptions import CompileError, Problem
 from airflow_agentic.spec.base import nearest, seconds

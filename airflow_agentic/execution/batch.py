@@ -24,8 +24,11 @@ import pyarrow.compute as pc
 
 from airflow_agentic.artifacts import DataFile, Marker, Markers, NotFoundError, Store
 from airflow_agentic.artifacts.digests import digest
+from airflow_agentic.artifacts.erased import read_data, write_data
 from airflow_agentic.exceptions import ArtifactError, PlanMismatchError, StoreError
 from airflow_agentic.execution import nodes as functions
+from airflow_agentic.execution.counts import bounded, count_answers
+from airflow_agentic.execution.expiry import refuse_expired, revive
 from airflow_agentic.execution.freeze import frozen_document
 from airflow_agentic.execution.nodes import ShardState
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Node, Plan, Preprocess, Publish, Route
@@ -103,13 +106,14 @@ class Folder:
         params: Mapping[str, Any] | None = None,
         salt: str = "",
     ) -> Run:
-        """Freeze the plan and cut the input into shards.
+        """Freeze the plan and cut the input into shards. A run that has expired begins anew.
 
         :param plan: with its snapshot.
         :param chunks: normalised records (``tables.RECORD`` and feature columns).
         :param inputs: the input's fingerprint, for provenance.
         :param salt: anything new makes every later node compute again.
         """
+        revive(self.store)
         document = frozen_document(plan, params or {})
         plan_name = f"plan-{digest(document)[:16]}.json"
         markers = Markers(self.store)
@@ -119,7 +123,7 @@ class Folder:
         shards = []
         for number, records in enumerate(cut(chunks, plan.options.shard_rows, plan.options.shard_bytes)):
             prepared = functions.preprocess(node, records, allowed_handlers=self.allowed_handlers)
-            data = self.store.write_table(prepared, f"{node.id}/data")
+            data = write_data(self.store, prepared, f"{node.id}/data")
             errors = len(prepared) - prepared.column("error").null_count
             shards.append({"number": number, "errors": errors, "data": vars(data)})
         content = {"plan": plan_name, "salt": salt, "inputs": list(inputs), "shards": shards}
@@ -131,9 +135,11 @@ class Folder:
         """The run that ``manifest`` describes.
 
         :param topology: digest of the topology of the Dag that asks.
-        :raises ArtifactError: it is not there: pruned, or never committed.
+        :raises ExpiredRunError: it was pruned.
+        :raises ArtifactError: it is not there: removed by hand, or never committed.
         :raises PlanMismatchError: the run's plan was frozen for a Dag of another topology.
         """
+        refuse_expired(self.store)
         try:
             content = json.loads(self.store.read(_manifest(manifest)))
             document = json.loads(self.store.read(content["plan"]))
@@ -295,7 +301,7 @@ class Run:
 
     def records(self, shard: ShardFile) -> pa.Table:
         """The shard's records."""
-        return self.folder.store.read_table(shard.data.name)
+        return read_data(self.folder.store, shard.data, "clear the whole run")
 
     def state(self, shard: ShardFile, node: AnyNode) -> ShardState:
         """What ``node`` may know of ``shard``.
@@ -321,7 +327,7 @@ class Run:
             marker = self._once(node, shard, self._decide)
             for name, count in marker.counts.items():
                 totals[name] = totals.get(name, 0) + count
-        return totals
+        return bounded(totals)
 
     def _decide(self, node: AnyNode, state: ShardState) -> tuple[pa.Table, dict[str, int]]:
         if isinstance(node, Route):
@@ -372,7 +378,7 @@ class Run:
         for shard in self.shards:
             for name, count in self._once(node, shard, compute).counts.items():
                 totals[name] = totals.get(name, 0) + count
-        return totals
+        return bounded(totals)
 
     def answers(self) -> Iterator[tuple[ShardFile, pa.Table]]:
         """The committed answers, by shard.
@@ -411,20 +417,3 @@ class Run:
             found = self.markers.commit(node.id, shard.number, key, table, counts)
         self._found[(node.id, shard.number)] = found
         return found
-
-
-def count_answers(answers: pa.Table) -> dict[str, int]:
-    """``records``, ``errors``, ``degraded``, ``calls``, ``error:CODE`` and ``model:NAME``."""
-    codes = pc.struct_field(answers.column("error"), "code")
-    counts = {
-        "records": len(answers),
-        "errors": len(answers) - codes.null_count,
-        "degraded": int(pc.sum(answers.column("degraded")).as_py() or 0),
-        "calls": int(pc.sum(answers.column("calls")).as_py() or 0),
-    }
-    good = answers.filter(pc.is_null(codes))
-    for prefix, column in (("error", codes), ("model", good.column("model"))):
-        for entry in pc.value_counts(column).to_pylist():
-            if entry["values"] is not None:
-                counts[f"{prefix}:{entry['values']}"] = entry["counts"]
-    return counts

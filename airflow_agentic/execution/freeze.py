@@ -44,11 +44,18 @@ def card_of(plan: Plan, model: str) -> ModelCard:
 
 
 def node_card(plan: Plan, node: Infer) -> ModelCard:
-    """The card as ``node`` uses it: one whose scores are averaged keeps those of all classes."""
+    """The card as ``node`` uses it: one whose scores are averaged keeps those of all classes.
+
+    It pins the artifact that the snapshot saw: a file that is replaced in the middle of a run is refused when it is
+    loaded, so that no run mixes two models.
+    """
     card = card_of(plan, node.model)
-    if not node.all_scores:
-        return card
-    return card.model_copy(update={"output": card.output.model_copy(update={"top_k": ALL_CLASSES})})
+    if node.all_scores:
+        card = card.model_copy(update={"output": card.output.model_copy(update={"top_k": ALL_CLASSES})})
+    artifact = plan.models[node.model].artifact
+    if artifact is not None:
+        card = card.model_copy(update={"runtime": card.runtime.model_copy(update={"sha256": artifact})})
+    return card
 
 
 def snapshot(plan: Plan) -> Plan:
@@ -67,14 +74,15 @@ def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
         }
     try:
-        digest = card_digest(card, _artifact_digest(card))
+        artifact = _artifact_digest(card)
+        digest = card_digest(card, artifact)
     except (AgenticError, OSError) as error:
         return info.model_copy(update={"healthy": False, "why_unhealthy": str(error)})
     measured = measured_profile(card, digest)
     if measured is not None:
         update |= {"cost": measured.cost_per_1k / 1000.0 if measured.cost_per_1k else info.cost}
         update |= {name: value for name in ("latency_ms", "quality") if (value := getattr(measured, name)) is not None}
-    return info.model_copy(update={**update, "digest": digest})
+    return info.model_copy(update={**update, "digest": digest, "artifact": artifact})
 
 
 def _artifact_digest(card: ModelCard) -> str | None:

@@ -1,12 +1,15 @@
 """Committed answers → where the workflow wants them.
 
-One file a shard under the run's own folder; writing a file again writes the same content, so a retry is harmless.
+One file a shard under the run's own folder; writing a file again writes the same content, so a retry is harmless. What
+an earlier try left and this one does not write (it had more shards, or dead letters that are answered now) is deleted
+last: the folder then holds this run's answers, each once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -14,12 +17,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic.artifacts import Store
-from airflow_agentic.exceptions import AnswersFailedError
-from airflow_agentic.execution.batch import Run, count_answers
+from airflow_agentic.exceptions import AnswersFailedError, InputError
+from airflow_agentic.execution.batch import Run
+from airflow_agentic.execution.counts import bounded, count_answers
 from airflow_agentic.plan.ir import Publish
 
+OWNER: Final = "_run.json"
+"""Beside answers published outside the run's folder: whose they are. Readers of Parquet folders pass it over."""
+DEAD_LETTERS: Final = "dead_letters"
 MAX_NAMED: Final = 5
 """Records that a failure names."""
+
+_PART: Final = re.compile(rf"(?:{DEAD_LETTERS}/)?part-[0-9]{{5,}}\.(?:parquet|jsonl)")
 
 OpenStore = Callable[[str], Store]
 
@@ -30,27 +39,38 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
     :param open_store: opens a folder outside the run's artifacts.
     :returns: ``uri``, ``format``, ``dead_letters`` (a URI, or absent), and the counts of :func:`count_answers` with
         ``cost``.
+    :raises InputError: the workflow's absolute ``publish.uri`` holds the answers of another Dag's run of this id.
     :raises AnswersFailedError: ``on_error: fail`` and a record has no answer. Nothing is published; all answers are
         committed, and clearing recomputes only what is missing.
     """
     node = run.plan.of(Publish)[0]
     if run.plan.options.on_error == "fail":
         _refuse_failures(run)
-    target = _target(run, run_id, node.uri, open_store)
-    summary: dict[str, Any] = {"uri": target.base, "format": node.format, "cost": 0.0}
+    folder = target(run.folder.store, run_id, node.uri, open_store)
+    if _is_outside(node.uri):
+        _claim(folder, run, node.uri)
+    letters_folder = folder.child(DEAD_LETTERS)
+    summary: dict[str, Any] = {"uri": folder.base, "format": node.format}
+    counts: dict[str, int] = {}
+    cost = 0.0
+    written: set[str] = set()
     for shard, answers in run.answers():
-        target.write(f"part-{shard.number:05}.{node.format}", serialise(answers, node.format))
-        for name, count in count_answers(answers).items():
-            summary[name] = summary.get(name, 0) + count
-        summary["cost"] += pc.sum(answers.column("cost")).as_py() or 0.0
+        name = f"part-{shard.number:05}.{node.format}"
+        folder.write(name, serialise(answers, node.format))
+        written.add(name)
+        for key, count in count_answers(answers).items():
+            counts[key] = counts.get(key, 0) + count
+        cost += pc.sum(answers.column("cost")).as_py() or 0.0
         if run.plan.options.on_error == "dead_letter":
             letters = _dead_letters(answers, run.records(shard))
             if len(letters):
-                folder = target.child("dead_letters")
-                folder.write(f"part-{shard.number:05}.{node.format}", serialise(letters, node.format))
-                summary["dead_letters"] = folder.base
-    summary["cost"] = round(summary["cost"], 9)
-    return summary
+                letters_folder.write(name, serialise(letters, node.format))
+                written.add(f"{DEAD_LETTERS}/{name}")
+                summary["dead_letters"] = letters_folder.base
+    for name in folder.list():
+        if _PART.fullmatch(name) and name not in written:
+            folder.delete(name)
+    return {**summary, **bounded(counts), "cost": round(cost, 9)}
 
 
 def serialise(table: pa.Table, format_: str) -> bytes:
@@ -64,11 +84,37 @@ def serialise(table: pa.Table, format_: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _target(run: Run, run_id: str, uri: str, open_store: OpenStore) -> Store:
-    """A relative folder is the run's own; an absolute one gets a folder a run."""
-    if "://" in uri or uri.startswith("/"):
+def outside_folders(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The absolute ``publish.uri``s of frozen plans: in each, a run has a folder of its own, named by its id."""
+    nodes = (node for plan in plans for node in plan.get("nodes", []) if node["kind"] == "publish")
+    return tuple(dict.fromkeys(node["uri"] for node in nodes if _is_outside(node["uri"])))
+
+
+def target(store: Store, run_id: str, uri: str, open_store: OpenStore) -> Store:
+    """Where a run's answers are published: a relative folder is the run's own, an absolute one gets a folder a run.
+
+    :param store: the run's folder.
+    """
+    if _is_outside(uri):
         return open_store(uri).child(run_id)
-    return run.folder.store.child(*(part for part in uri.split("/") if part))
+    return store.child(*(part for part in uri.split("/") if part))
+
+
+def _is_outside(uri: str) -> bool:
+    return "://" in uri or uri.startswith("/")
+
+
+def _claim(folder: Store, run: Run, uri: str) -> None:
+    """Two Dags may have runs of one id, as every hour's: they must not share a folder.
+
+    :raises InputError: the folder holds another run's answers.
+    """
+    mine = json.dumps({"run": run.folder.store.base}).encode()
+    if not folder.create(OWNER, mine) and (found := folder.read(OWNER)) != mine:
+        raise InputError(
+            f"publish.uri is {uri!r}, where {folder.base} holds the answers of another run ({found.decode()}); "
+            "give each workflow a publish.uri of its own"
+        )
 
 
 def _dead_letters(answers: pa.Table, records: pa.Table) -> pa.Table:

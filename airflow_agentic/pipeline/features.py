@@ -3,7 +3,8 @@
 The type of a column is decided once: by what the workflow declares, else by the file's own schema (Parquet), else by
 the first value of the first chunk that is not null; integers become ``double`` where that chunk also has fractions,
 and a column that is null throughout it is ``string``. After that, a value of another type and a column that was not
-there before make their row an error: a condition over ``record.size`` must mean one thing for every record.
+there before (or is beyond the first :data:`MAX_COLUMNS`) make their row an error: a condition over ``record.size`` must
+mean one thing for every record.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from airflow_agentic.exceptions import RecordError
 
 Scalar = str | bool | int | float | None
 
+MAX_COLUMNS: Final = 1000
+"""Every table of the run has all of them: an input that brings more is no table but a structure."""
 INT64: Final = range(-(2**63), 2**63)
 KINDS: Final = {"string": pa.string(), "double": pa.float64(), "int": pa.int64(), "bool": pa.bool_()}
 """The types a feature can have, by the name a spec uses."""
@@ -102,7 +105,8 @@ class FeatureColumns:
             found: dict[str, pa.DataType | None] = dict(self._declared)
             for row in rows:
                 for name, value in row.items():
-                    found[name] = _wider(found.get(name), value)
+                    if name in found or len(found) < MAX_COLUMNS:
+                        found[name] = _wider(found.get(name), value)
             fixed = {**self._hints, **self._declared}
             self._types = {name: fixed.get(name) or kind or pa.string() for name, kind in found.items()}
         return self._types
@@ -135,6 +139,12 @@ def _kind(value: Scalar) -> pa.DataType | None:
 
 def _fit(name: str, value: Scalar, kind: pa.DataType | None, types: Mapping[str, Any]) -> Scalar:
     if kind is None:
+        if len(types) >= MAX_COLUMNS:
+            raise RecordError(
+                "bad_record",
+                f"the field {name!r} is one too many: at most {MAX_COLUMNS:,} fields beside the input are kept; "
+                "put them as one structure under 'input'",
+            )
         known = ", ".join(types) or "none"
         raise RecordError(
             "bad_record", f"the field {name!r} is new here; the first records decide the features, which are: {known}"

@@ -67,6 +67,8 @@ def find(name: str, base: Path) -> Found:
     except OSError as error:
         raise lost(uri, error) from error
     if not found.files:
+        if system.isdir(path):
+            raise InputError(f"the input {name!r} holds no file ({uri}); check that it is the right folder")
         raise InputError(f"the input {name!r} does not exist (looked for {uri}); relative paths start at {base}")
     return found
 
@@ -82,9 +84,14 @@ def _list(system: Any, path: str, uri: str) -> Found:
     for name, info in sorted(listed.items()):
         below = name.removeprefix(root).lstrip("/")
         hidden = any(part.startswith((".", "_")) for part in below.split("/"))
-        if info["type"] == "file" and not (hidden and not is_glob):
+        if _is_record(info, name) and not (hidden and not is_glob):
             files.append(File(system, name, _named(system, name, uri), below, info))
     return Found(tuple(files), _named(system, root, uri), False)
+
+
+def _is_record(info: Mapping[str, Any], path: str) -> bool:
+    """A file, or a link to one. A broken link is one too: its record says so. Links to folders can go in circles."""
+    return info["type"] == "file" or (bool(info.get("islink")) and (os.path.isfile(path) or not os.path.exists(path)))
 
 
 def _fixed_part(pattern: str) -> str:

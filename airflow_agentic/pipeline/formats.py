@@ -12,6 +12,8 @@ import json
 import re
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 MAX_LINE: Final = 64 * 2**20
 MAX_JSON: Final = 256 * 2**20
 CSV_SAMPLE: Final = 1000
-"""Rows that decide what type a CSV column has."""
+"""Rows that decide what type a CSV column has; fewer where they hold more than ``CHUNK_BYTES``."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _INTEGER: Final = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")  # 007 is a code, not a number; 18 digits fit 64 bits
@@ -136,6 +138,10 @@ def parse_json(raw: bytes) -> Any:
         raise ValueError(f"not valid JSON: {error.msg} at {at}") from error
     except RecursionError as error:
         raise ValueError("not usable JSON: it is nested too deeply") from error
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("not usable JSON: it holds a number of thousands of digits; give it as text") from error
+        raise
 
 
 def _refuse_constant(name: str) -> Any:
@@ -167,7 +173,7 @@ def read_csv(source: Iterable[Line], place: Place) -> Iterator[Row]:
         return
     _check_header(header, place)
     parsed = _csv_rows(reader, header)
-    sample = list(itertools.islice(parsed, CSV_SAMPLE))
+    sample = _sample(parsed)
     kinds = {
         name: pa.string()
         if place.field(name) in TEXT_FIELDS
@@ -185,10 +191,24 @@ def _decoded(raw: bytes | None) -> str:
 
 
 def _check_header(header: list[str], place: Place) -> None:
+    seen: set[str] = set()
     for index, name in enumerate(header):
-        if not name.strip() or name in header[:index]:
+        if not name.strip() or name in seen:
             problem = "has no name" if not name.strip() else f"is the second {name!r}"
             raise InputError(f"{place.name}:1: column {index + 1} of the header {problem}; give each its own name")
+        seen.add(name)
+
+
+def _sample(parsed: Iterator[tuple[int, list[str], str | None]]) -> list[tuple[int, list[str], str | None]]:
+    """The first rows, held together until the columns' types are decided."""
+    sample = []
+    size = 0
+    for row in itertools.islice(parsed, CSV_SAMPLE):
+        sample.append(row)
+        size += sum(map(len, row[1]))
+        if size > CHUNK_BYTES:
+            break
+    return sample
 
 
 def _csv_rows(reader: Any, header: list[str]) -> Iterator[tuple[int, list[str], str | None]]:
@@ -248,17 +268,55 @@ def read_parquet(file: IO[bytes], place: Place) -> Iterator[Row]:
     """
     number = 0
     try:
-        parquet = pq.ParquetFile(file)
-        for column in parquet.schema_arrow:
+        header = pq.ParquetFile(file)
+        for column in header.schema_arrow:
             place.decide(column.name, _feature_kind(column.type))
-        size = sum(parquet.metadata.row_group(index).total_byte_size for index in range(parquet.num_row_groups))
-        row_size = size // max(parquet.metadata.num_rows, 1) + 1
+        size = sum(header.metadata.row_group(index).total_byte_size for index in range(header.num_row_groups))
+        row_size = size // max(header.metadata.num_rows, 1) + 1
+        texts = [column.name for column in header.schema_arrow if _is_text(column.type)]
+        parquet = pq.ParquetFile(file, metadata=header.metadata, read_dictionary=texts)
         for batch in parquet.iter_batches(batch_size=max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_size))):
-            for value in _plain(batch).to_pylist():
-                number += 1
-                yield place.row(number, value, row_size)
+            sizes = _row_sizes(batch, row_size)
+            for start, stop in _cuts(sizes):
+                values = _plain(_spread(batch.slice(start, stop - start))).to_pylist()
+                for value, bytes_ in zip(values, sizes[start:stop].tolist(), strict=True):
+                    number += 1
+                    yield place.row(number, value, bytes_)
     except pa.ArrowException as error:
         raise InputError(f"{place.name} cannot be read as Parquet ({error}); write the file anew") from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Text and bytes are read as dictionaries: a large value that many rows share is held once, as in the file."""
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(test(kind) for test in tests)
+
+
+def _row_sizes(batch: pa.RecordBatch, least: int) -> npt.NDArray[np.int64]:
+    """The bytes of each row's text, at least ``least``: what it takes once it is spread out."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
+            lengths = pc.fill_null(pc.binary_length(column.dictionary).take(column.indices), 0)
+            sizes += np.asarray(lengths, np.int64)
+    return np.maximum(sizes, least)
+
+
+def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Where to cut, so that no part holds more than ``CHUNK_BYTES`` but for a row that does so alone."""
+    ends = np.cumsum(sizes)
+    start = 0
+    while start < len(sizes):
+        before = ends[start] - sizes[start]
+        stop = max(start + 1, int(np.searchsorted(ends, before + CHUNK_BYTES, side="right")))
+        yield start, stop
+        start = stop
+
+
+def _spread(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Dictionaries as plain columns, which Python reads faster."""
+    columns = [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -32,6 +32,8 @@ from airflow_agentic.pipeline.uris import AllowedUris, resolve
 CHUNK_ROWS: Final = 8192
 CHUNK_BYTES: Final = 16 * 2**20
 
+MAX_ID: Final = 1024
+"""Characters of a record's id: it stands in every table, and in messages."""
 INPUT_FIELDS: Final = ("text", "uri", "bytes", "input")
 TEXT_FIELDS: Final = frozenset({"record_id", "id", "task", "language", "text", "uri", "bytes"})
 """Fields that are text whatever they look like: the id ``007`` is no number."""
@@ -245,6 +247,8 @@ def _record_id(fields: dict[str, object]) -> str | None:
     value = values[0].item() if isinstance(values[0], np.generic) else values[0]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise RecordError("bad_record", f"a record_id is text or a whole number, found {value!r}")
+    if len(str(value)) > MAX_ID:
+        raise RecordError("bad_record", f"a record_id has at most {MAX_ID:,} characters, found {len(str(value)):,}")
     return unicode_text("record_id", str(value))
 
 
@@ -308,7 +312,9 @@ def _shape(value: object) -> tuple[int, ...]:
         return (len(value), *(shapes.pop() if shapes else ()))
     number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     if isinstance(value, bool) or not number:
-        raise RecordError("bad_record", f"the tensor under 'input' holds {describe(value)} ({value!r}), not a number")
+        raise RecordError(
+            "bad_record", f"the tensor under 'input' holds {describe(value)} ({value!r}), not a finite number"
+        )
     return ()
 
 

@@ -29,6 +29,8 @@ class ModelInfo(Strict):
     capabilities: dict[str, str | float | bool | list[str]] = Field(default_factory=dict)
     deterministic: bool = True
     digest: str
+    artifact: str | None = None
+    """SHA-256 of the artifact as a run found it when it froze its plan; ``None`` of a remote one that is not pinned."""
     healthy: bool = True
     why_unhealthy: str | None = None
 

@@ -19,7 +19,7 @@ from airflow_agentic import tables
 from airflow_agentic.routing.conditions import Condition, Outcome
 from airflow_agentic.routing.decision import All, Candidate, Decision, Pick, Reject, Rules, Sample, Split, To
 from airflow_agentic.routing.eligibility import UNHEALTHY, parts, reasons
-from airflow_agentic.routing.policy import scores
+from airflow_agentic.routing.policy import best_said, only_left, scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,7 +151,7 @@ class _Walk:
         if isinstance(decision, To):
             self.emitted.add(rows, decision.node, None, rule, reason)
         elif isinstance(decision, Reject):
-            self.emitted.add(rows, None, decision.outcome, rule, _and(reason, decision.reason))
+            self.emitted.add(rows, None, decision.outcome, rule, joined_reasons(reason, decision.reason))
         elif isinstance(decision, Rules):
             self._rules(decision, rows, rule, reason)
         elif isinstance(decision, Pick):
@@ -160,7 +160,7 @@ class _Walk:
             self._split(decision, rows, rule, reason)
         elif isinstance(decision, Sample):
             hit = chance(self.shard.records.column("record_id"), rows, decision.seed, "sample") < decision.fraction
-            self.visit(decision.then, rows[hit], rule, _and(reason, f"sampled at {decision.fraction:g}"))
+            self.visit(decision.then, rows[hit], rule, joined_reasons(reason, f"sampled at {decision.fraction:g}"))
         elif isinstance(decision, All):
             for child in decision.children:
                 self.visit(child, rows, rule, reason)
@@ -176,7 +176,7 @@ class _Walk:
                 outcome = self._evaluate(case.when)
                 self._failed(outcome, case.when, left, taken, case.name)
                 here = left & np.asarray(outcome.true)
-            self.visit(case.then, np.flatnonzero(here), case.name, _and(reason, case.when or "always"))
+            self.visit(case.then, np.flatnonzero(here), case.name, joined_reasons(reason, case.when or "always"))
             taken |= here
             if rules.match == "first":
                 left &= ~here
@@ -184,7 +184,7 @@ class _Walk:
         if isinstance(rules.default, Reject):
             self.visit(rules.default, nobody, rule, reason)
         else:
-            self.visit(rules.default, nobody, rule or "default", _and(reason, "no rule matches"))
+            self.visit(rules.default, nobody, rule or "default", joined_reasons(reason, "no rule matches"))
 
     def _failed(
         self, outcome: Outcome, when: str, left: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_], name: str
@@ -214,7 +214,10 @@ class _Walk:
         arm_of = np.searchsorted(bounds / bounds[-1], drawn, side="right")
         for index, arm in enumerate(split.arms):
             self.visit(
-                arm.then, rows[arm_of == index], rule, _and(reason, f"split {arm.weight / total:.0%} to {arm.name}")
+                arm.then,
+                rows[arm_of == index],
+                rule,
+                joined_reasons(reason, f"split {arm.weight / total:.0%} to {arm.name}"),
             )
 
     def _pick(self, pick: Pick, rows: Rows, rule: str | None, reason: str) -> None:
@@ -222,7 +225,7 @@ class _Walk:
         kind_of, kinds = reasons(self.shard.records, rows, infos, pick.require, by_task=pick.by_task)
         for part, kind in parts(kind_of, len(kinds)):
             able, dropped = _sorted_out(pick.candidates, kinds[kind])
-            said = _and(reason, _shown(dropped, self.decider.models))
+            said = joined_reasons(reason, why_dropped(dropped, self.decider.models))
             if able:
                 self._enter(pick, able, rows[part], rule, said)
             else:
@@ -233,7 +236,7 @@ class _Walk:
         """Send ``rows`` to the candidates; those for which a nested pattern has no model go to the other candidates."""
         for chosen, part, why in self._choose(pick, able, rows):
             others = [candidate for candidate in able if candidate is not chosen]
-            said = _and(reason, _and(why, f"asked {chosen.name}" if pick is self.again else ""))
+            said = joined_reasons(reason, joined_reasons(why, f"asked {chosen.name}" if pick is self.again else ""))
             if chosen.model is not None or not others:
                 self.visit(chosen.then, part, rule, said)
                 continue
@@ -246,8 +249,7 @@ class _Walk:
     def _choose(self, pick: Pick, able: list[Candidate], rows: Rows) -> list[tuple[Candidate, Rows, str]]:
         """Which of ``able`` gets which of ``rows``, and why."""
         if len(able) == 1:
-            alone = len(pick.candidates) == 1 or pick.policy == "declared"
-            return [(able[0], rows, "" if alone else f"{able[0].name} is the only candidate left")]
+            return [(able[0], rows, only_left(pick, able[0].name))]
         if pick.policy == "declared":
             return [(able[0], rows, "")]
         if pick.policy == "round-robin":
@@ -268,15 +270,27 @@ class _Walk:
     def _best(self, pick: Pick, able: list[Candidate], rows: Rows) -> tuple[Candidate, Rows, str]:
         ranked = scores([self.decider.models[str(one.model)] for one in able], pick.policy, pick.weights)
         best = max(range(len(able)), key=lambda index: (ranked[index], -index))
-        return able[best], rows, f"{pick.policy}: {able[best].name} scores {ranked[best]:.4g}, best of {len(able)}"
+        return able[best], rows, best_said(pick.policy, able[best].name, ranked[best], len(able))
 
 
 def chance(column: pa.ChunkedArray, rows: Rows, seed: int, purpose: str) -> npt.NDArray[np.float64]:
     """A number in [0, 1) for each of ``rows``: a hash of the value, the seed and what it is for."""
-    key = f"{purpose}:{seed}".encode()[:64]
-    values = column.take(pa.array(rows)).to_pylist()
-    digests = b"".join(blake2b(str(value).encode(), digest_size=8, key=key).digest() for value in values)
+    key = _key(seed, purpose)
+    digests = b"".join(_hashed(value, key) for value in column.take(pa.array(rows)).to_pylist())
     return (np.frombuffer(digests, dtype="<u8") >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+def chance_of(value: object, seed: int, purpose: str) -> float:
+    """:func:`chance` of one value."""
+    return (int.from_bytes(_hashed(value, _key(seed, purpose)), "little") >> 11) / 2.0**53
+
+
+def _key(seed: int, purpose: str) -> bytes:
+    return f"{purpose}:{seed}".encode()[:64]
+
+
+def _hashed(value: object, key: bytes) -> bytes:
+    return blake2b(str(value).encode(), digest_size=8, key=key).digest()
 
 
 def _sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:
@@ -292,11 +306,13 @@ def _sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> t
     return able, dropped
 
 
-def _and(first: str, second: str) -> str:
+def joined_reasons(first: str, second: str) -> str:
+    """Both, where there are two."""
     return f"{first}; {second}" if first and second else first or second
 
 
-def _shown(dropped: Mapping[str, str], models: Mapping[str, ModelInfo]) -> str:
+def why_dropped(dropped: Mapping[str, str], models: Mapping[str, ModelInfo]) -> str:
+    """What a reason says of the candidates that cannot answer."""
     shown = []
     for name, why in dropped.items():
         info = models.get(name)

@@ -65,9 +65,13 @@ def _task(info: ModelInfo, task: str) -> str | None:
     return None if info.task == task else f"does {info.task}"
 
 
+def speaks(info: ModelInfo, language: str) -> bool:
+    """Whether ``info`` takes records of that language; one that names no languages takes all."""
+    return "languages" not in info.capabilities or info.has("languages", language)
+
+
 def _language(info: ModelInfo, language: str) -> str | None:
-    speaks = "languages" not in info.capabilities or info.has("languages", language)
-    return None if speaks else f"does not speak {language}"
+    return None if speaks(info, language) else f"does not speak {language}"
 
 
 def _cost(info: ModelInfo, most: float) -> str | None:

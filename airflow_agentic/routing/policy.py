@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_agentic.registry.info import ModelInfo
+    from airflow_agentic.routing.decision import Pick
     from airflow_agentic.spec.workflow import PolicyName
 
 BALANCED = {"cost": 1.0, "latency": 1.0, "quality": 1.0}
@@ -33,17 +34,43 @@ def scores(infos: Sequence[ModelInfo], policy: PolicyName, weights: Mapping[str,
 
 
 def _balanced(infos: Sequence[ModelInfo], weights: Mapping[str, float]) -> list[float]:
-    parts = {
-        "cost": _normalised([-info.cost for info in infos]),
-        "latency": _normalised([None if info.latency_ms is None else -info.latency_ms for info in infos]),
-        "quality": _normalised([info.quality for info in infos]),
-    }
-    total = sum(weights.values())
-    return [sum(weight * parts[name][index] for name, weight in weights.items()) / total for index in range(len(infos))]
+    spans = {name: _span([figure(info) for info in infos]) for name, figure in FIGURES.items()}
+    return [balanced(info, spans, weights) for info in infos]
 
 
-def _normalised(values: Sequence[float | None]) -> list[float]:
+def balanced(info: ModelInfo, spans: Mapping[str, tuple[float, float]], weights: Mapping[str, float]) -> float:
+    """One candidate's weighted mean.
+
+    :param spans: the lowest and highest of :data:`FIGURES` among the candidates it is compared with.
+    """
+    parts = (weight * _normalised(FIGURES[name](info), *spans[name]) for name, weight in weights.items())
+    return sum(parts) / sum(weights.values())
+
+
+FIGURES: Final[dict[str, Callable[[ModelInfo], float | None]]] = {
+    "cost": lambda info: -info.cost,
+    "latency": lambda info: None if info.latency_ms is None else -info.latency_ms,
+    "quality": lambda info: info.quality,
+}
+"""What a balanced score is made of; more is better."""
+
+
+def _span(values: Sequence[float | None]) -> tuple[float, float]:
     known = [value for value in values if value is not None]
-    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    return (min(known), max(known)) if known else (0.0, 0.0)
+
+
+def _normalised(value: float | None, low: float, high: float) -> float:
     span = high - low
-    return [0.0 if value is None else 1.0 if span == 0 else (value - low) / span for value in values]
+    return 0.0 if value is None else 1.0 if span == 0 else (value - low) / span
+
+
+def only_left(pick: Pick, name: str) -> str:
+    """What is said of a candidate that has no rival: nothing, where none was to be expected."""
+    alone = len(pick.candidates) == 1 or pick.policy == "declared"
+    return "" if alone else f"{name} is the only candidate left"
+
+
+def best_said(policy: PolicyName, name: str, score: float, able: int) -> str:
+    """What is said of the best of several."""
+    return f"{policy}: {name} scores {score:.4g}, best of {able}"

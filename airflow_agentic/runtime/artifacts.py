@@ -66,7 +66,8 @@ def check(path: Path, *, uri: str, sha256: str | None) -> None:
     if found != sha256:
         raise ChecksumError(
             f"{uri!r} is not the pinned artifact: expected SHA-256 {sha256}, found {found}; "
-            "fix the file or the card's sha256"
+            "fix the file or the card's sha256. A run pins what it finds when it starts: "
+            "clear the whole run to use a file that was replaced since"
         )
 
 

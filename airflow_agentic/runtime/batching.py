@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelError, RecordError
-from airflow_agentic.runtime.results import fitting, results, with_errors
-from airflow_agentic.tables import NAME, PREDICTION, RESULT, SCORES, error
+from airflow_agentic.runtime.results import as_record_error, fitting, results, with_errors
+from airflow_agentic.tables import NAME, PREDICTION, RESULT, SCORES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,14 +95,8 @@ def _answer(predictor: Predictor, batch: pa.Table) -> pa.Table:
         raise
     except Exception as problem:  # noqa: BLE001  # a model is foreign code: whatever it raises is its record's error
         if batch.num_rows == 1:
-            return results(1, error=[_described(problem)])
+            return with_errors(results(0), {0: as_record_error(problem)}, 1)
     return pa.concat_tables([_answer(predictor, batch.slice(row, 1)) for row in range(batch.num_rows)])
-
-
-def _described(problem: Exception) -> dict[str, Any]:
-    if isinstance(problem, RecordError):
-        return error(problem.code, str(problem))
-    return error("model_error", f"{type(problem).__name__}: {problem}")
 
 
 def checked(answers: pa.Table, card: ModelCard, *, top_k: int | None = None) -> pa.Table:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from airflow_agentic.exceptions import AgenticError, ModelUnavailableError, RecordError
 from airflow_agentic.runtime import framing
 from airflow_agentic.runtime.predictor import open_predictor
+from airflow_agentic.runtime.results import as_record_error
 from airflow_agentic.spec.base import build
 from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.spec.source import Source
@@ -109,7 +110,7 @@ def _portable(error: Exception) -> AgenticError:
         return error
     if isinstance(error, MemoryError):
         return ModelUnavailableError(f"the model process is out of memory: {error}")
-    return RecordError("model_error", f"{type(error).__name__}: {error}")
+    return as_record_error(error)
 
 
 def _end_with(parent: int) -> None:

@@ -23,11 +23,14 @@ from airflow_agentic.spec.model import ModelCard
 
 WATCH_SECONDS: Final = 0.05
 """How often a working child is looked at."""
+MAX_LINE: Final = 8192
+"""Bytes of output that are logged as one line: a model may print without end, and never a line's end."""
 CLOSE_SECONDS: Final = 5.0
 """How long a child may take to end by itself."""
 _SECRETS: Final = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
 """Variables of Airflow that hold connections and keys: nothing for a model."""
 _PIPE_BYTES: Final = 2**20
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _KILOBYTES: Final = re.compile(rb"^(VmHWM|VmRSS):\s+(\d+) kB", re.MULTILINE)
 
 Watch = Callable[["ChildProcess"], None]
@@ -195,8 +198,8 @@ def environment(card: ModelCard) -> dict[str, str]:
 def _carry(output: IO[bytes], name: str, said: deque[str]) -> None:
     logger = logging.getLogger(name)
     with output:
-        for line in output:
-            text = line.decode("utf-8", "replace").rstrip()
+        while line := output.readline(MAX_LINE):
+            text = _CONTROL.sub(" ", line.decode("utf-8", "replace")).rstrip()
             if text:
                 said.append(text)
                 logger.info("%s", text)

@@ -127,7 +127,7 @@ class TensorEncoder:
 def _tensor(text: str) -> npt.NDArray[np.float32]:
     try:
         return np.asarray(inputs.from_json(text), dtype=np.float32)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         if isinstance(error, RecordError):
             raise
         raise RecordError("bad_value", f"the tensor is not a rectangle of numbers: {error}") from error

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError, RecordError
+from airflow_agentic.foreign import MAX_PIXELS, open_image
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.encode import Encoded, each
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from airflow_agentic.spec.model import ImageEncoding, ModelCard
-
-MAX_PIXELS: Final = 89_478_485
-"""Larger images are refused before they are decoded (Pillow's own limit for a warning: 256 MiB of RGB)."""
 
 _BROKEN: Final = (OSError, ValueError, SyntaxError, EOFError, TypeError, KeyError, IndexError, struct.error, zlib.error)
 """What Pillow's readers raise for files that are not what they claim."""
@@ -67,7 +65,7 @@ class ImageEncoder:
         """
         content = inputs.read(value)
         try:
-            with self._image.open(io.BytesIO(content)) as image:
+            with open_image(io.BytesIO(content)) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise RecordError(
                         "bad_image",

@@ -33,7 +33,8 @@ import functools
 import inspect
 import json
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,7 +44,7 @@ from airflow_agentic.exceptions import ModelError, ModelLoadError, RecordError
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.imports import import_allowed
-from airflow_agentic.runtime.results import Ranking, fitting, results, with_errors
+from airflow_agentic.runtime.results import Ranking, as_record_error, fitting, results, with_errors
 from airflow_agentic.tables import SCORES, error
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class HandlerPredictor:
 
     def load(self) -> None:
         """Import the handler, make it where it is a class, and call its ``load``."""
+        with _staying():
+            self._load()
+
+    def _load(self) -> None:
         path, args = str(self._card.runtime.handler), self._card.runtime.args
         found = import_allowed(path, self._allowed, card=self._card, key="runtime.handler")
         if not inspect.isclass(found):
@@ -116,9 +121,10 @@ class HandlerPredictor:
     def _whole(self, batch: pa.Table) -> pa.Table:
         if self._batched is None or batch.num_rows == 0:
             return results(0)
-        found = self._batched(batch)
+        with _staying():
+            found = self._batched(batch)
         if isinstance(found, pa.Table):
-            return fitting(found, batch.num_rows)
+            return self._answers.checked(fitting(found, batch.num_rows))
         if not isinstance(found, list) or len(found) != batch.num_rows:
             shown = f"{len(found)} items" if isinstance(found, list) else type(found).__name__
             raise RecordError(
@@ -130,11 +136,21 @@ class HandlerPredictor:
         try:
             if self._card.input in {"tabular", "json", "tensor"}:
                 value = inputs.from_json(value)
-            return self._one(value) if self._one is not None else None
+            with _staying():
+                return self._one(value) if self._one is not None else None
         except (ModelError, MemoryError):
             raise
         except Exception as found:  # noqa: BLE001  # a handler is foreign code: whatever it raises is its record's error
             return found
+
+
+@contextmanager
+def _staying() -> Iterator[None]:
+    """A handler that calls ``sys.exit`` ends its record, not the process: inline, that is the worker's."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"it called sys.exit({error.code!r})") from error
 
 
 class Answers:
@@ -149,9 +165,27 @@ class Answers:
 
     def table(self, items: Sequence[Item]) -> pa.Table:
         """One result row per item, in order."""
-        errors = {row: _error(item) for row, item in enumerate(items) if isinstance(item, Exception)}
+        errors = {row: as_record_error(item) for row, item in enumerate(items) if isinstance(item, Exception)}
         given = [item for item in items if not isinstance(item, Exception)] if errors else items
         return with_errors(self._answered(given), errors, len(items))
+
+    def checked(self, table: pa.Table) -> pa.Table:
+        """A handler's own result table, with an error where its ``output`` is not what the card says, as JSON."""
+        errors: dict[int, RecordError] = {}
+        for row, text in enumerate(table.column("output").to_pylist()):
+            if text is not None:
+                try:
+                    self._check_output(text)
+                except (ValueError, TypeError, RecursionError) as problem:
+                    shown = reprlib.repr(text)
+                    errors[row] = RecordError("bad_output", f"the handler gave the output {shown}: {problem}")
+        good = table.filter(pa.array([row not in errors for row in range(table.num_rows)])) if errors else table
+        return with_errors(good, errors, table.num_rows)
+
+    def _check_output(self, text: str) -> None:
+        value = json.loads(text)
+        if self._card.output.fields is not None or self._card.output.embedding is not None:
+            self._read([value])
 
     def _answered(self, items: Sequence[Item]) -> pa.Table:
         try:
@@ -218,11 +252,8 @@ class Answers:
             for name, kind in fields.items():
                 if not _is(item.get(name), kind):
                     raise TypeError(f"field {name!r} must be of type {kind}")
-        return results(len(items), output=[json.dumps(dict(item), allow_nan=False) for item in items])
-
-
-def _error(item: Exception) -> RecordError:
-    return item if isinstance(item, RecordError) else RecordError("model_error", f"{type(item).__name__}: {item}")
+        texts = [json.dumps(dict(item), ensure_ascii=False, allow_nan=False) for item in items]
+        return results(len(items), output=texts)  # Arrow refuses half a surrogate pair, which JSON would escape
 
 
 _CLASSES: Final = "a classes card takes a label, (label, score) or {label: score}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_agentic import foreign
 from airflow_agentic.exceptions import RecordError
 
 if TYPE_CHECKING:
@@ -64,21 +64,11 @@ def from_json(text: str) -> Any:
 def read(value: bytes | str) -> bytes:
     """The bytes of a ``bytes`` or ``uri`` record.
 
-    :raises RecordError: ``unreadable``, the URI cannot be read.
+    :raises RecordError: as :func:`airflow_agentic.foreign.read`.
     """
     if isinstance(value, bytes):
         return value
-    import fsspec
-
-    try:
-        if "://" not in value:
-            return Path(value).read_bytes()
-        with fsspec.open(value, "rb") as file:
-            content: bytes = file.read()
-            return content
-    except (OSError, ValueError, ImportError) as error:
-        why = f"{type(error).__name__}: {error}"
-        raise RecordError("unreadable", f"the input's URI {value!r} cannot be read: {why}") from error
+    return foreign.read(value)
 
 
 def _wrong(kind: str | None, wanted: InputType) -> RecordError:

@@ -11,7 +11,7 @@ from airflow_agentic.runtime.decode import Decoder, open_decoder
 from airflow_agentic.runtime.encode import Encoder, open_encoder
 from airflow_agentic.runtime.handler import HandlerPredictor
 from airflow_agentic.runtime.imports import check_card
-from airflow_agentic.runtime.results import results, with_errors
+from airflow_agentic.runtime.results import as_record_error, results, with_errors
 from airflow_agentic.runtime.sessions import open_session
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class CardPredictor:
             what = runtime.handler or runtime.artifact
             raise ModelLoadError(
                 f"model {self._card.name!r}: {what!r} cannot be loaded by framework {runtime.framework}, which takes "
-                f"{_HINTS[runtime.framework]}: {type(error).__name__}: {error}"
+                f"{_HINTS[runtime.framework]}: {as_record_error(error)}"
             ) from error
 
     def predict(self, batch: pa.Table) -> pa.Table:

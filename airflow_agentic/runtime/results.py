@@ -73,6 +73,17 @@ def with_errors(answers: pa.Table, errors: Errors, rows: int) -> pa.Table:
     return spread.set_column(RESULT.get_field_index("error"), RESULT.field("error"), column)
 
 
+def as_record_error(problem: Exception) -> RecordError:
+    """A model's own exception as the error of its record; of one whose text cannot be had the class is said."""
+    if isinstance(problem, RecordError):
+        return problem
+    try:
+        said = str(problem)
+    except Exception:  # noqa: BLE001  # a model is foreign code, and so is its exceptions' __str__
+        said = "(it cannot be shown)"
+    return RecordError("model_error", f"{type(problem).__name__}: {said}")
+
+
 class Ranking:
     """Turns class scores into ``label``, ``score`` and the sorted ``scores`` of the best ``keep`` classes.
 

@@ -23,6 +23,7 @@ CORE: Final = (
     "coordinator",
     "exceptions",
     "execution",
+    "foreign",
     "handlers",
     "pipeline",
     "plan",

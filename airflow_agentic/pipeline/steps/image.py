@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import MissingExtraError
+from airflow_agentic.foreign import open_image, open_local
 from airflow_agentic.pipeline.steps.base import StepModel, input_field, register, usable, with_column, with_errors
 from airflow_agentic.pipeline.uris import is_remote
 
@@ -98,7 +99,7 @@ def _of_uri(uri: str) -> _Info:
         return _Info()
     try:
         if not is_remote(uri):
-            with open(uri, "rb") as file:
+            with open_local(uri) as file:
                 return _read(file, os.fstat(file.fileno()).st_size, uri, is_image=is_image)
         system, path = fsspec.core.url_to_fs(uri)
         with system.open(path, "rb", cache_type="readahead", block_size=2**16) as file:
@@ -112,7 +113,7 @@ def _read(file: IO[bytes], size: int | None, name: str, *, is_image: bool) -> _I
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             return _Info(image.width, image.height, (image.format or "").lower() or None, size)
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)

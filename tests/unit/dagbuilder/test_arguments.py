@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import Asset, CronDataIntervalTimetable
+from airflow.sdk import Asset
 
+from airflow_agentic.compat import CronDataIntervalTimetable
 from airflow_agentic.dagbuilder.arguments import dag_arguments, schedule, task_arguments
 from airflow_agentic.exceptions import CompileError, SpecError
 
