@@ -12,13 +12,15 @@ from airflow_agentic._version import __version__
 
 if TYPE_CHECKING:
     from airflow_agentic.dagbuilder.load import load_workflows
+    from airflow_agentic.dagbuilder.maintenance import maintenance_dag
     from airflow_agentic.project import Workflow
 
-__all__ = ["Workflow", "__version__", "load_workflows"]
+__all__ = ["Workflow", "__version__", "load_workflows", "maintenance_dag"]
 
 _LAZY = {
     "Workflow": "airflow_agentic.project",
     "load_workflows": "airflow_agentic.dagbuilder.load",
+    "maintenance_dag": "airflow_agentic.dagbuilder.maintenance",
 }
 
 

@@ -18,10 +18,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Agentic inference",
-                "python-modules": [
-                    f"airflow_agentic.operators.{name}"
-                    for name in ("preprocess", "route", "infer", "gate", "aggregate", "publish", "workflow", "model")
-                ],
+                "python-modules": [f"airflow_agentic.operators.{name}" for name in _OPERATORS],
             }
         ],
         "hooks": [{"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.hooks.store"]}],
@@ -33,6 +30,8 @@ def get_provider_info() -> dict[str, Any]:
         "cli": ["airflow_agentic.cli.airflow.commands"],
     }
 
+
+_OPERATORS = ("preprocess", "route", "infer", "gate", "aggregate", "publish", "workflow", "model", "prune")
 
 _SWITCH: dict[str, Any] = {"type": ["string", "null"], "enum": ["true", "false", None]}
 
@@ -87,6 +86,14 @@ _OPTIONS: dict[str, Any] = {
         "type": "string",
         "example": "production",
         "default": "default",
+    },
+    "retention": {
+        "description": "How long a run's artifacts are kept after its last write, where its workflow does not say; "
+        "empty: for ever. The maintenance Dag deletes them.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "90d",
+        "default": "",
     },
     "allowed_handlers": {
         "description": "Packages, modules or package.module:Class, by comma, that cards and workflows may import.",

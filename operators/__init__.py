@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow_agentic.operators.infer import LocalInferenceOperator
     from airflow_agentic.operators.model import ModelOperator
     from airflow_agentic.operators.preprocess import PreprocessOperator
+    from airflow_agentic.operators.prune import PruneOperator
     from airflow_agentic.operators.publish import PublishOperator
     from airflow_agentic.operators.route import RouteOperator
     from airflow_agentic.operators.workflow import WorkflowOperator
@@ -26,6 +27,7 @@ _MODULES = {
     "LocalInferenceOperator": "infer",
     "ModelOperator": "model",
     "PreprocessOperator": "preprocess",
+    "PruneOperator": "prune",
     "PublishOperator": "publish",
     "RouteOperator": "route",
     "WorkflowOperator": "workflow",
@@ -37,6 +39,7 @@ __all__ = [
     "LocalInferenceOperator",
     "ModelOperator",
     "PreprocessOperator",
+    "PruneOperator",
     "PublishOperator",
     "RouteOperator",
     "WorkflowOperator",

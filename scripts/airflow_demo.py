@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from airflow_agentic.artifacts import Store
+from airflow_agentic.execution.expiry import EXPIRED, refuse_expired
 from scripts.airflow_server import USER, AirflowServer, AirflowServerError
 
 if TYPE_CHECKING:
@@ -56,11 +58,15 @@ def read_answers(uri: str) -> list[dict[str, Any]]:
     """The rows of every answers file in ``uri``, a ``file`` URI of a folder or of one file; not of its dead letters.
 
     :raises ValueError: it is not on this machine.
+    :raises ExpiredRunError: the run has expired.
     """
     parts = urlparse(uri)
     if parts.scheme != "file":
         raise ValueError(f"{uri!r} is not a file URI; the demo reads answers from this machine only")
     path = Path(unquote(parts.path))
+    for folder in path.parents:
+        if (folder / EXPIRED).exists():
+            refuse_expired(Store.open(str(folder)))
     rows: list[dict[str, Any]] = []
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.suffix == ".parquet":

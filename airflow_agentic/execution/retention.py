@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airflow_agentic.artifacts import Store
+from airflow_agentic.exceptions import InputError
 from airflow_agentic.execution.expiry import EXPIRED, Tombstone, bury, sweep
 from airflow_agentic.execution.publish import outside_folders
 from airflow_agentic.execution.runs import RunPlace, StoredRun, find_runs
+from airflow_agentic.spec.base import retention
 
 Clock = Callable[[], datetime]
 
@@ -34,6 +36,21 @@ class Pruned:
 def now() -> datetime:
     """The time of day, UTC."""
     return datetime.now(UTC)
+
+
+def kept(name: str, value: str | float | None) -> float | None:
+    """A retention as a person or a configuration gives it, in seconds; ``None`` and empty text are none.
+
+    :param name: what it is called there, for the message.
+    :raises InputError: it is no duration, or less than an hour.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        return retention(value)
+    except ValueError as error:
+        message, _, hint = str(error).partition("\n")
+        raise InputError(f"{name}: {message}; {hint}") from error
 
 
 def prune(
@@ -61,8 +78,8 @@ def prune(
         if run.tombstone is not None:
             pruned = _finished(run, run.tombstone, dry_run)
         else:
-            kept = older_than or run.retention or default
-            pruned = None if kept is None else _expired(run, kept, dry_run, clock)
+            limit = older_than or run.retention or default
+            pruned = None if limit is None else _expired(run, limit, dry_run, clock)
         if pruned is not None:
             yield pruned
 
@@ -77,10 +94,10 @@ def _finished(run: StoredRun, tombstone: Tombstone, dry_run: bool) -> Pruned | N
     return pruned
 
 
-def _expired(run: StoredRun, kept: float, dry_run: bool, clock: Clock) -> Pruned | None:
-    if not _is_over(run, kept, clock()):
+def _expired(run: StoredRun, limit: float, dry_run: bool, clock: Clock) -> Pruned | None:
+    if not _is_over(run, limit, clock()):
         return None
-    why = f"last written {run.written_at.astimezone(UTC):%Y-%m-%d}, kept for {duration(kept)}"
+    why = f"last written {run.written_at.astimezone(UTC):%Y-%m-%d}, kept for {duration(limit)}"
     pruned = _pruned(run, why)
     if dry_run:
         return pruned
@@ -92,7 +109,7 @@ def _expired(run: StoredRun, kept: float, dry_run: bool, clock: Clock) -> Pruned
         published=outside_folders(run.plans()),
     )
     ours = bury(run.store, tombstone)
-    if not _is_over(run.again(), kept, clock()):  # somebody wrote between our look at it and the tombstone
+    if not _is_over(run.again(), limit, clock()):  # somebody wrote between our look at it and the tombstone
         if ours:
             run.store.delete(EXPIRED)
         return None
@@ -100,8 +117,8 @@ def _expired(run: StoredRun, kept: float, dry_run: bool, clock: Clock) -> Pruned
     return pruned
 
 
-def _is_over(run: StoredRun, kept: float, moment: datetime) -> bool:
-    return (moment - run.written_at).total_seconds() >= kept
+def _is_over(run: StoredRun, limit: float, moment: datetime) -> bool:
+    return (moment - run.written_at).total_seconds() >= limit
 
 
 def _pruned(run: StoredRun, why: str) -> Pruned:

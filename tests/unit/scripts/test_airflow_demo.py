@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from airflow_agentic.artifacts import Store
+from airflow_agentic.exceptions import ExpiredRunError
+from airflow_agentic.execution.expiry import Tombstone, bury
 from airflow_agentic.tables import ANSWER, error
 from scripts.airflow_demo import answers_table, read_answers
 
@@ -59,6 +62,14 @@ def test_one_file_is_read_too(tmp_path: Path) -> None:
     file.write_text(json.dumps(GOOD) + "\n" + json.dumps(BAD) + "\n")
 
     assert [row["record_id"] for row in read_answers(file.as_uri())] == ["photo-1", "photo-2"]
+
+
+def test_an_expired_run_says_so(tmp_path: Path) -> None:
+    run = Store.open(str(tmp_path / "run"))
+    bury(run, Tombstone(expired_at="2026-11-26T00:00:00+00:00", why="old", workflow="demo", records=2))
+
+    with pytest.raises(ExpiredRunError, match=r"^the run in file://.*/run expired on 2026-11-26: old\. "):
+        read_answers((tmp_path / "run" / "answers").as_uri())
 
 
 def test_answers_elsewhere_are_refused() -> None:

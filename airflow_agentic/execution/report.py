@@ -1,0 +1,81 @@
+"""What a run has come to: by node, by model, by error code. From committed markers, never from the records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_agentic.execution.batch import Folder
+from airflow_agentic.execution.publish import target
+from airflow_agentic.plan.ir import Aggregate, AnyNode, Preprocess, Publish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow_agentic.execution.batch import Run
+    from airflow_agentic.execution.publish import OpenStore
+    from airflow_agentic.execution.runs import StoredRun
+    from airflow_agentic.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeReport:
+    """What one node has committed."""
+
+    node: str
+    kind: str
+    shards: int
+    counts: Mapping[str, int]
+    """As it counted them: what was erased later is still in them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """A run that has not expired."""
+
+    plan: Plan
+    nodes: tuple[NodeReport, ...]
+    """Without Preprocess and Publish, which leave no marker."""
+    answers: Mapping[str, int]
+    """Records answered, by model."""
+    errors: Mapping[str, int]
+    """Records without an answer, by code."""
+    published: str
+    """The folder that Publish writes to."""
+
+
+def report(found: StoredRun, open_store: OpenStore) -> RunReport | None:
+    """The report of a run, ``None`` before its first manifest.
+
+    :raises ExpiredRunError: it has expired.
+    """
+    if found.manifest is None:
+        return None
+    run = Folder(found.store).open(found.manifest)
+    nodes = [_node(run, node) for node in run.plan.nodes if not isinstance(node, Preprocess | Publish)]
+    totals = nodes[-1].counts
+    return RunReport(
+        plan=run.plan,
+        nodes=tuple(nodes),
+        answers=_named(totals, "model:"),
+        errors=_named(totals, "error:"),
+        published=target(found.store, found.place.run_id, run.plan.of(Publish)[0].uri, open_store).base,
+    )
+
+
+def _node(run: Run, node: AnyNode) -> NodeReport:
+    markers = [
+        (run.answered(shard) if isinstance(node, Aggregate) else None) or run.marker(node.id, shard)
+        for shard in run.shards
+    ]
+    counts: Counter[str] = Counter()
+    for marker in markers:
+        counts.update({} if marker is None else marker.counts)
+    return NodeReport(
+        node=node.id, kind=node.kind, shards=sum(marker is not None for marker in markers), counts=dict(counts)
+    )
+
+
+def _named(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): count for name, count in sorted(counts.items()) if name.startswith(prefix)}
