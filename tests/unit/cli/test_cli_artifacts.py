@@ -171,7 +171,7 @@ def test_erase_asks_first(base: Path, run: Run) -> None:
         assert "nothing was erased" in found.stderr
     assert b"text 5" in written(Store.open(str(base / "store")))
     found = run("artifacts", "erase", "r5", stdin="y\n")
-    assert (found.exit_code, "erased 4 rows in 4 files of inbox/" in found.stdout) == (0, True)
+    assert (found.exit_code, "erased 5 rows in 5 files of inbox/" in found.stdout) == (0, True)
     assert b"text 5" not in written(Store.open(str(base)))
 
 
