@@ -83,14 +83,14 @@ def _tasks(records: pa.Table, combiner: Combiner, asked: list[Leaf], slot: Slot,
 
 
 def _errors(chosen: pa.Table, slot: Slot, shard: ShardPredictions) -> pa.Array:
-    """The chosen prediction's error; for a row that reached no model, why it did not."""
+    """The record's own error; else the chosen prediction's; for a row that reached no model, why it did not."""
     errors = chosen.column("error").combine_chunks()
-    if slot.present.all():
-        return errors
     rows = len(shard)
     own = shard.records.column("error").combine_chunks()
+    if slot.present.all() and own.null_count == rows:
+        return errors
     refused = refusals(shard.selections, rows, otherwise="no_route")
-    source = np.where(slot.present, 0, np.where(np.asarray(own.is_valid()), 1, 2))
+    source = np.where(np.asarray(own.is_valid()), 1, np.where(slot.present, 0, 2))
     return pa.concat_arrays([errors, own, refused]).take(pa.array(source * rows + np.arange(rows)))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 from predicting import ensemble, failed, leaf, scored, selection, shard
 
 from airflow_agentic import tables
@@ -54,6 +56,19 @@ def test_a_prediction_becomes_an_answer() -> None:
             }
         ],
     }
+
+
+def test_the_records_own_error_is_its_answers_whatever_became_of_the_members() -> None:
+    given = shard({"a": [failed("erased")], "b": [failed("erased")]})
+    error = tables.error("erased", "the record was erased")
+    place = given.records.schema.get_field_index("error")
+    column = pa.array([error], tables.ERROR)
+    erased = replace(given, records=given.records.set_column(place, tables.RECORD.field("error"), column))
+    members = ensemble("majority-vote", "a", "b", quorum=2)
+    assert [one["error"]["code"] for one in (answers(members, given)[0], answers(members, erased)[0])] == [
+        "quorum_not_met",
+        "erased",
+    ]
 
 
 def test_an_answer_keeps_the_first_five_classes() -> None:
