@@ -98,6 +98,7 @@ def _campaign(home: Path, seed: int, counts: dict[str, int], zombies: int) -> di
         "seed": seed,
         "orphans": line.orphans + orphans + len(left),
         "by_kind": kills,
+        "models_killed_at_work": airflow.models_at_work if airflow else 0,
         "zombies": airflow.kills[ZOMBIE] if airflow else 0,
         "zombies_that_answered_late": airflow.late_calls if airflow else 0,
         "files_without_marker": verdict.late,
@@ -105,6 +106,8 @@ def _campaign(home: Path, seed: int, counts: dict[str, int], zombies: int) -> di
         "revision": _revision(),
         "seconds": round(time.monotonic() - began),
     }
+    for where, count in sorted(airflow.struck.items() if airflow else ()):
+        print(f"{count:4} {where}", file=sys.stderr)
     for problem in verdict.problems:
         print(problem, file=sys.stderr)
     for each in left:

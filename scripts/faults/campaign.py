@@ -14,7 +14,7 @@ from airflow_agentic.artifacts import Store
 from scripts.airflow_demo import read_answers
 from scripts.airflow_server import FINISHED, AirflowServerError, NoAnswerError
 from scripts.faults.judge import Verdict, judge_answers, judge_markers, unanswered
-from scripts.faults.victims import Zombie, at_work
+from scripts.faults.victims import Work, Zombie, at_work
 from scripts.faults.workload import WORKFLOWS, Workload
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ WITHOUT_MODEL: Final = 0.05
 """How often a task without a model is made a zombie when it is looked at: one with a model has more to write late."""
 PAUSE: Final = (0.5, 2.0)
 """Seconds from one kill to the search for the next victim."""
-MOMENT: Final[dict[str, float]] = {"task": 1.5, "supervisor": 1.5, "model": 1.0, "scheduler": 2.0, "zombie": 1.0}
+MOMENT: Final[dict[str, float]] = {"task": 1.5, "supervisor": 1.5, "model": 1.0, "scheduler": 2.0, "zombie": 0.5}
 """A kill follows within so many seconds after its victim was found."""
 POLL_SECONDS: Final = 0.2
 LOOK_SECONDS: Final = 1.0
@@ -58,12 +58,15 @@ class AirflowCampaign:
     verdict: Verdict = field(default_factory=Verdict)
     late_calls: int = 0
     """Zombies whose model went on answering after they woke up."""
+    models_at_work: int = 0
+    """Models that had answered records when they were killed; the others were being loaded."""
 
     def __post_init__(self) -> None:
         self._runs: dict[tuple[str, str], float] = {}
         self._started = 0
         self._zombies: list[Zombie] = []
         self._woken: list[Zombie] = []
+        self._models: list[tuple[int, float]] = []
         self._next = self._looked = self._acted = time.monotonic()
 
     def run(self, plan: list[str]) -> None:
@@ -89,7 +92,7 @@ class AirflowCampaign:
         finally:
             for zombie in self._zombies:
                 zombie.wake(at_once=True)
-        self._count_late_calls()
+        self._count_calls()
 
     def _act(self, wanted: list[str]) -> None:
         """Strike the first kind that has a victim now."""
@@ -115,11 +118,13 @@ class AirflowCampaign:
             return False
         time.sleep(self.chance.uniform(0, MOMENT[kind]))
         if kind == ZOMBIE:
-            return self._stop(work.instance)
+            return self._stop(work)
         victim = work.find(kind)
         task = self._task_of(work.instance)
         if victim is None or not victim.send(signal.SIGKILL):
             return False
+        if kind == "model":
+            self._models.append((victim.pid, time.time()))
         self._note(kind, task)
         return True
 
@@ -136,16 +141,19 @@ class AirflowCampaign:
         self.server.start_scheduler()
         return True
 
-    def _stop(self, instance: str) -> bool:
-        for work in at_work(self.server):
-            if work.instance == instance:
-                place = self._places().get(instance)
-                if place is None:
-                    return False
-                linger = (self.chance.uniform(0, 3), self.chance.choice((0.0, self.chance.uniform(2, 6))))
-                self._zombies.append(Zombie.stop(work, place, linger))
-                return True
-        return False
+    def _stop(self, chosen: Work) -> bool:
+        """Stop a task instance; not one that has just ended, or whose model has."""
+        if not all(each.alive for each in (chosen.task, *chosen.models)):
+            return False
+        linger = (self.chance.uniform(0, 3), self.chance.choice((0.0, self.chance.uniform(2, 6))))
+        zombie = Zombie.stop(chosen, linger)
+        place = self._places().get(chosen.instance)
+        if place is None:
+            zombie.wake(at_once=True)
+            return False
+        zombie.place = place
+        self._zombies.append(zombie)
+        return True
 
     def _look(self, wanted: list[str]) -> None:
         self._watch_zombies(wanted)
@@ -226,12 +234,15 @@ class AirflowCampaign:
         self.struck[where] += 1
         _say(f"{kind} {self.kills[kind]}: {where}")
 
-    def _count_late_calls(self) -> None:
-        calls = [line.split(maxsplit=2) for line in self.workload.calls.read_text().splitlines()]
+    def _count_calls(self) -> None:
+        calls: dict[int, list[float]] = {}
+        for line in self.workload.calls.read_text().splitlines():
+            when, pid, _ = line.split(maxsplit=2)
+            calls.setdefault(int(pid), []).append(float(when))
         for zombie in self._woken:
-            models = {str(each.pid) for each in zombie.work.models}
-            if any(pid in models and float(when) > zombie.woken_at for when, pid, _ in calls):
-                self.late_calls += 1
+            late = (when for each in zombie.work.models for when in calls.get(each.pid, []))
+            self.late_calls += any(when > zombie.woken_at for when in late)
+        self.models_at_work = sum(pid in calls and min(calls[pid]) < when for pid, when in self._models)
 
 
 def _say(text: Any) -> None:

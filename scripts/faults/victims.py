@@ -55,20 +55,20 @@ class Zombie:
     """
 
     work: Work
-    place: tuple[str, str, str, int]
     linger: tuple[float, float]
     stopped: float
+    place: tuple[str, str, str, int] = ("", "", "", -1)
     retried: float | None = None
     woken: float | None = None
     woken_at: float = 0.0
     """Time of day."""
 
     @classmethod
-    def stop(cls, work: Work, place: tuple[str, str, str, int], linger: tuple[float, float]) -> Zombie:
+    def stop(cls, work: Work, linger: tuple[float, float]) -> Zombie:
         """SIGSTOP the supervisor first: it must not tell Airflow how its task fares."""
         for each in (work.supervisor, work.task, *work.models):
             each.send(signal.SIGSTOP)
-        return cls(work=work, place=place, linger=linger, stopped=time.monotonic())
+        return cls(work=work, linger=linger, stopped=time.monotonic())
 
     def see(self, instance: dict[str, Any] | None) -> None:
         """Look at the task instance that Airflow knows now in this one's place."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RECORDS: Final = 36
 SHARD: Final = 6
 UNITS: Final = 2
-CALL_SECONDS: Final = 0.04
+CALL_SECONDS: Final = 0.06
 ACCEPT: Final = 0.75
 HANDLERS: Final = "opinions"
 CASCADE: Final = {"cascade": ["quick", "careful"], "accept": f"prediction.score >= {ACCEPT}"}
