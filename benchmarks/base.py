@@ -113,7 +113,7 @@ def in_python(module: str, *arguments: str, python: str = sys.executable) -> Any
 
 
 def environment() -> dict[str, str]:
-    """Of a child: bytecode may be written, without which every import compiles anew; nothing of the caller's Airflow."""
+    """Of a child: nothing of the caller's Airflow, and bytecode is written, or every import would compile anew."""
     dropped = ("AIRFLOW", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return {**kept, "AIRFLOW_HOME": str(WORK / "airflow"), "TF_CPP_MIN_LOG_LEVEL": "3"}

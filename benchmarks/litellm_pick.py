@@ -1,4 +1,7 @@
-"""LiteLLM's Router picks among N deployments: microseconds a pick, by strategy, as JSON. Runs in LiteLLM's environment."""
+"""LiteLLM's Router picks among N deployments: microseconds a pick, by strategy, as JSON.
+
+Runs in LiteLLM's environment, which has nothing of ours.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
 """One pick among a thousand models, compiled, against LiteLLM's Router.
 
-Peer: ``litellm.Router`` (PyPI, the version is in the note) with a thousand deployments of one model name and no network,
-in an environment of its own that this benchmark makes below ``.bench``. It is asked for a deployment and calls nobody
-(``select``; ``get_available_deployment`` in older versions), with its default strategy and with its strategy by cost; the
-faster of the two is the peer. It is warm: 200 picks before the clock starts.
+Peer: ``litellm.Router`` (PyPI, the version is in the note) with a thousand deployments of one model name and no
+network, in an environment of its own that this benchmark makes below ``.bench``. It is asked for a deployment and
+calls nobody (``select``; ``get_available_deployment`` in older versions), with its default strategy and with its
+strategy by cost; the faster of the two is the peer. It is warm: 200 picks before the clock starts.
 
-Subject: ``compile_pick`` over a thousand candidates of which no two are alike. Every record asks for a task, two of three
-for a language, half for a ceiling of cost and half for one of latency; no two records ask the same, so nothing is looked
-up. Reasons are made when somebody reads them, as the serving path does for a share of the requests; they are not read here.
-Both are means over many picks of the best of several turns, taken in turns.
+Subject: ``compile_pick`` over a thousand candidates of which no two are alike. Every record asks for a task, two of
+three for a language, half for a ceiling of cost and half for one of latency; no two records ask the same, so nothing
+is looked up. Reasons are made when somebody reads them, as the serving path does for a share of the requests; they
+are not read here. Both are means over many picks of the best of several turns, taken in turns.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def run() -> list[Result]:
     by_strategy = {strategy: min(turn[strategy] for turn in theirs) for strategy in theirs[0]}
     strategy, peer = min(by_strategy.items(), key=lambda item: item[1])
     said = ", ".join(f"{name} {value:.1f} µs" for name, value in by_strategy.items())
-    return [_result(policy, min(times), peer, f"LiteLLM {version}: {said}; peer is {strategy}") for policy, times in ours.items()]
+    return [
+        _result(policy, min(times), peer, f"LiteLLM {version}: {said}; peer is {strategy}")
+        for policy, times in ours.items()
+    ]
 
 
 def _result(policy: str, value: float, peer: float, note: str) -> Result:
@@ -123,7 +126,10 @@ def litellm_python() -> Path:
     if not (folder / "ready").exists():
         uv = shutil.which("uv")
         if uv is not None:
-            commands = [[uv, "venv", "--clear", str(folder)], [uv, "pip", "install", "--python", str(python), "litellm"]]
+            commands = [
+                [uv, "venv", "--clear", str(folder)],
+                [uv, "pip", "install", "--python", str(python), "litellm"],
+            ]
         else:
             commands = [["python3", "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "litellm"]]
         for command in commands:

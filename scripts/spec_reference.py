@@ -22,6 +22,7 @@ from airflow_agentic.plan.columns import PREDICTION_COLUMNS, RECORD_COLUMNS
 from airflow_agentic.spec import model as cards
 from airflow_agentic.spec import workflow as workflows
 from airflow_agentic.spec.base import seconds, size
+from airflow_agentic.spec.descriptions import descriptions
 from airflow_agentic.spec.explain import (
     COLUMN_PATTERN,
     HANDLER_PATTERN,
@@ -157,8 +158,9 @@ def _section(model: type[BaseModel], heading: str) -> str:
 def _fields(model: type[BaseModel]) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
+    said = descriptions(model)
     for name, field in model.model_fields.items():
-        cells = [f"`{field.alias or name}`", _kind(name, field), _default(field), _prose(field.description or "")]
+        cells = [f"`{field.alias or name}`", _kind(name, field), _default(field), _prose(said.get(name, ""))]
         yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 

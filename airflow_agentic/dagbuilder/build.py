@@ -57,7 +57,7 @@ def build_dag(workflow: Workflow | Compiled, **arguments: Any) -> DAG:
             tags=sorted(tags),
             params={**form(spec, plan.models.values()), **given.pop("params", {})},
             default_args={**given.pop("default_args", {}), **task_arguments(spec)},
-            doc_md=_document(spec, plan),
+            doc_md=document(spec, plan),
             **given,
         )
         dag.validate()  # type: ignore[no-untyped-call]  # Airflow's
@@ -87,7 +87,8 @@ def _refusals(spec: WorkflowSpec, section: str) -> Iterator[None]:
         raise CompileError(spec.problem((section,), f"Airflow refuses it: {said}")) from error
 
 
-def _document(spec: WorkflowSpec, plan: Plan) -> str:
+def document(spec: WorkflowSpec, plan: Plan) -> str:
+    """What the Dag's page says: the description, and the plan as text."""
     return f"{spec.description}\n\n```text\n{terminal(plan)}\n```\n"
 
 

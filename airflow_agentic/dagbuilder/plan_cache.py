@@ -102,7 +102,7 @@ class PlanCache:
     @cached_property
     def _around(self) -> bytes:
         """The digest of what all workflows of the project share: cards, lock file, code."""
-        found = hashlib.sha256(f"{__version__} {sys.version} {pydantic.VERSION} {os.getcwd()}".encode())
+        found = hashlib.sha256(f"{__version__} {sys.version} {pydantic.VERSION}".encode())
         for path in _code():
             known = path.stat()
             found.update(f"{path.name} {known.st_size} {known.st_mtime_ns}\n".encode())
