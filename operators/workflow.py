@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_agentic.coordinator.batch import answer_run
 from airflow_agentic.hooks.store import settings_list
 from airflow_agentic.operators.node import failing_fast
 from airflow_agentic.operators.publish import publish_answers
@@ -24,6 +23,8 @@ class WorkflowOperator(StartOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Freeze, answer, publish."""
+        from airflow_agentic.coordinator.batch import answer_run
+
         with failing_fast():
             run = self.start(context)
             ti = context["ti"]

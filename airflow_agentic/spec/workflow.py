@@ -436,7 +436,3 @@ class WorkflowSpec(Spec):
             message = f"is unreachable: routes[{always}] has no condition and takes every record"
             raise MisfitError(f"{message}\nremove one of them", at=("default",))
         return self
-
-
-for _model in (Candidates, ChainStep, Arm, Shadow, Rule, Pattern, Route, WorkflowSpec):
-    _model.model_rebuild()
