@@ -10,6 +10,7 @@
     ├── InputError (ValueError)             the whole input cannot be read
     ├── ArtifactError (RuntimeError)
     │   ├── ChecksumError                   the bytes are not the ones that were pinned; not retried
+    │   ├── ExpiredRunError                 the run was pruned; not retried
     │   └── StoreError                      the artifact store refuses or fails; retrying can help
     ├── PlanMismatchError (RuntimeError)    the Dag and the run's frozen plan differ; not retried
     ├── ModelError (RuntimeError)
@@ -94,6 +95,10 @@ class ArtifactError(AgenticError, RuntimeError):
 
 class ChecksumError(ArtifactError):
     """The bytes are not those the card pins. Retrying cannot help: fix ``sha256`` or the file."""
+
+
+class ExpiredRunError(ArtifactError):
+    """The run has expired, its data is deleted. Retrying cannot help: clear the whole run to compute it anew."""
 
 
 class StoreError(ArtifactError):

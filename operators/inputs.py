@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.exceptions import InputError, RecordError
 from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
 from airflow_agentic.pipeline.uris import AllowedUris, resolve
@@ -39,8 +40,10 @@ class RunInput:
         yield from read_records(self.files, allowed_uris=self.allowed_uris)
 
     def fingerprint(self) -> list[dict[str, Any]]:
-        """Its identity."""
-        return fingerprint(self.files) if self.files is not None else [{"text": list(self.lines), "task": self.task}]
+        """Its identity. Pasted text is named by its digest: no manifest holds a record."""
+        if self.files is not None:
+            return fingerprint(self.files)
+        return [{"text": digest(list(self.lines)), "task": self.task}]
 
 
 def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris: Sequence[str]) -> RunInput:
@@ -106,6 +109,11 @@ def fill(uri: str, window: Mapping[str, str], params: Mapping[str, Any]) -> str:
         return str(found)
 
     return re.sub(r"\{(window|params)\.(\w+)\}", value, uri)
+
+
+def kept_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's plan keeps of its parameters: all but pasted text, which is records."""
+    return {name: value for name, value in params.items() if name != "text"}
 
 
 def run_options(plan: Plan, params: Mapping[str, Any]) -> Plan:

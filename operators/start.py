@@ -39,13 +39,13 @@ class StartOperator(BaseOperator):
     def start(self, context: Context) -> Run:
         """Freeze the plan, read and validate the input, commit the shards; the same input and plan give the same."""
         from airflow_agentic.execution import snapshot
-        from airflow_agentic.operators.inputs import run_input, run_options
+        from airflow_agentic.operators.inputs import kept_params, run_input, run_options
 
         params = dict(context["params"])
         source = run_input(self.input, Path(self.base), context, settings_list("allowed_uris"))
         plan = run_options(snapshot(self.plan), params)
         salt = uuid4().hex if params.get("recompute") else ""
-        run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=params, salt=salt)
+        run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=kept_params(params), salt=salt)
         self.log.info("%d records in %d shards", run.rows, len(run.shards))
         for name, info in plan.models.items():
             if not info.healthy:

@@ -21,7 +21,7 @@ POLL_SECONDS: Final = 0.1
 class Process:
     """A process as it was when it was looked at.
 
-    ``started`` counts clock ticks since boot: with it a process id is never mistaken for a later one of the same number.
+    ``started`` counts clock ticks since boot: with it an id is never mistaken for a later process of the same id.
     """
 
     pid: int

@@ -21,7 +21,7 @@ from airflow_agentic.pipeline.steps import STEPS
 from airflow_agentic.plan.columns import PREDICTION_COLUMNS, RECORD_COLUMNS
 from airflow_agentic.spec import model as cards
 from airflow_agentic.spec import workflow as workflows
-from airflow_agentic.spec.base import seconds, size
+from airflow_agentic.spec.base import retention, seconds, size
 from airflow_agentic.spec.descriptions import descriptions
 from airflow_agentic.spec.explain import (
     COLUMN_PATTERN,
@@ -198,8 +198,8 @@ def _kind(name: str, field: FieldInfo) -> str:
 def _type(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """A type in a reader's words, with its limits."""
     validators = [one.func for one in metadata if isinstance(one, BeforeValidator)]
-    if seconds in validators or size in validators:
-        return "duration" if seconds in validators else "size"
+    if {seconds, retention, size} & set(validators):
+        return "size" if size in validators else "duration"
     pattern = next((one.pattern for one in metadata if getattr(one, "pattern", None)), None)
     if pattern is not None:
         return _TEXTS[pattern]

@@ -12,7 +12,9 @@ Layout below a run's store::
    file without a marker (a crash between the two, a late writer) is waste, never a result.
 3. Readers follow the marker of the key they computed. Other keys of a shard are other questions' answers.
 4. Neither path nor content of a marker holds a try number; only ``written_at`` depends on the moment.
-5. A marker says which schema it was written with; one of another :data:`SCHEMA_VERSION` is refused, never guessed at.
+5. Erasure leaves markers and keys as they are: a reader that does not find a data file follows the redirect beside it
+   (:mod:`.erased`).
+6. A marker says which schema it was written with; one of another :data:`SCHEMA_VERSION` is refused, never guessed at.
 
 On a local folder nothing is fsynced (see :mod:`.store`): a power cut can leave an empty file, which is refused as
 damaged.
@@ -20,15 +22,15 @@ damaged.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_agentic.artifacts.store import DataFile, NotFoundError, Store, StoreRefusedError, parse_table
-from airflow_agentic.exceptions import ArtifactError, ChecksumError, InputError, StoreError
+from airflow_agentic.artifacts.erased import read_data
+from airflow_agentic.artifacts.store import DataFile, NotFoundError, Store, StoreRefusedError
+from airflow_agentic.exceptions import ArtifactError, InputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,20 +105,13 @@ class Markers:
         return {shard: sorted(found[shard]) for shard in sorted(found)}
 
     def read(self, marker: Marker) -> pa.Table:
-        """The committed table.
+        """The committed table, or what erasure left of it.
 
         :raises ChecksumError: the bytes or the number of rows are not those the marker pins.
         :raises NotFoundError: the data file is gone.
         """
-        uri = self._store.uri(marker.data.name)
-        data = self._store.read(marker.data.name)
         way_out = f"delete {self._store.uri(_path_of(marker))} and clear the Airflow task"
-        if (sha256 := hashlib.sha256(data).hexdigest()) != marker.data.sha256:
-            raise ChecksumError(f"{uri}: expected SHA-256 {marker.data.sha256}, found {sha256}; {way_out}")
-        table = parse_table(data, uri)
-        if table.num_rows != marker.data.rows:
-            raise ChecksumError(f"{uri}: expected {marker.data.rows} rows, found {table.num_rows}; {way_out}")
-        return table
+        return read_data(self._store, marker.data, way_out)
 
     def freeze(self, name: str, document: dict[str, Any]) -> dict[str, Any]:
         """Store a JSON object once, as ``plan.json``.

@@ -13,12 +13,13 @@ This module never imports Airflow: model pods and child processes use it.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import quote, unquote
 
@@ -72,6 +73,15 @@ class DataFile:
     sha256: str
     rows: int
     bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredObject:
+    """An object as a listing shows it: its name below the store's base, its size and when it was last written."""
+
+    name: str
+    bytes: int
+    written_at: datetime
 
 
 class Store:
@@ -165,6 +175,10 @@ class Store:
         :param prefix: a folder's name; whole parts count, so ``"a"`` does not list ``ab/c``.
         :param recursive: also those in its sub-folders.
         """
+        return [one.name for one in self.objects(prefix, recursive=recursive)]
+
+    def objects(self, prefix: str = "", *, recursive: bool = True) -> builtins.list[StoredObject]:
+        """The same as :meth:`list`, with sizes and times."""
         folder = self._path(prefix) if prefix else self._prefix
         start = len(self._prefix) + 1 if self._prefix else 0
         with self._translated("listing", prefix or "."):
@@ -172,7 +186,17 @@ class Store:
                 found = [item for chunk in self._objects.list(folder or None) for item in chunk]
             else:
                 found = list(self._objects.list_with_delimiter(folder or None)["objects"])
-        return sorted(item["path"][start:] for item in found)
+        made = (
+            StoredObject(name=one["path"][start:], bytes=one["size"], written_at=one["last_modified"]) for one in found
+        )
+        return sorted(made, key=lambda one: one.name)
+
+    def folders(self) -> builtins.list[str]:
+        """The parts that :meth:`child` took to make the folders right below this one, sorted."""
+        start = len(self._prefix) + 1 if self._prefix else 0
+        with self._translated("listing", "."):
+            found = self._objects.list_with_delimiter(self._prefix or None)["common_prefixes"]
+        return sorted(unquote(name[start:].rstrip("/")) for name in found)
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object."""
@@ -200,13 +224,19 @@ class Store:
 
     def write_table(self, table: pa.Table, folder: str) -> DataFile:
         """Write ``{folder}/{sha256}.parquet`` with the table's schema metadata; the same bytes twice are one file."""
+        file, data = self.data_file(table, folder)
+        self.write(file.name, data)
+        return file
+
+    @staticmethod
+    def data_file(table: pa.Table, folder: str) -> tuple[DataFile, bytes]:
+        """What :meth:`write_table` writes, and under which name."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         data = sink.getvalue().to_pybytes()
         sha256 = hashlib.sha256(data).hexdigest()
         name = f"{folder}/{sha256}.parquet"
-        self.write(name, data)
-        return DataFile(name=name, sha256=sha256, rows=table.num_rows, bytes=len(data))
+        return DataFile(name=name, sha256=sha256, rows=table.num_rows, bytes=len(data)), data
 
     def _path(self, name: str) -> str:
         return f"{self._prefix}/{_valid(name)}" if self._prefix else _valid(name)

@@ -24,9 +24,11 @@ import pyarrow.compute as pc
 
 from airflow_agentic.artifacts import DataFile, Marker, Markers, NotFoundError, Store
 from airflow_agentic.artifacts.digests import digest
+from airflow_agentic.artifacts.erased import read_data, write_data
 from airflow_agentic.exceptions import ArtifactError, PlanMismatchError, StoreError
 from airflow_agentic.execution import nodes as functions
 from airflow_agentic.execution.counts import bounded, count_answers
+from airflow_agentic.execution.expiry import refuse_expired, revive
 from airflow_agentic.execution.freeze import frozen_document
 from airflow_agentic.execution.nodes import ShardState
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Node, Plan, Preprocess, Publish, Route
@@ -104,13 +106,14 @@ class Folder:
         params: Mapping[str, Any] | None = None,
         salt: str = "",
     ) -> Run:
-        """Freeze the plan and cut the input into shards.
+        """Freeze the plan and cut the input into shards. A run that has expired begins anew.
 
         :param plan: with its snapshot.
         :param chunks: normalised records (``tables.RECORD`` and feature columns).
         :param inputs: the input's fingerprint, for provenance.
         :param salt: anything new makes every later node compute again.
         """
+        revive(self.store)
         document = frozen_document(plan, params or {})
         plan_name = f"plan-{digest(document)[:16]}.json"
         markers = Markers(self.store)
@@ -120,7 +123,7 @@ class Folder:
         shards = []
         for number, records in enumerate(cut(chunks, plan.options.shard_rows, plan.options.shard_bytes)):
             prepared = functions.preprocess(node, records, allowed_handlers=self.allowed_handlers)
-            data = self.store.write_table(prepared, f"{node.id}/data")
+            data = write_data(self.store, prepared, f"{node.id}/data")
             errors = len(prepared) - prepared.column("error").null_count
             shards.append({"number": number, "errors": errors, "data": vars(data)})
         content = {"plan": plan_name, "salt": salt, "inputs": list(inputs), "shards": shards}
@@ -132,9 +135,11 @@ class Folder:
         """The run that ``manifest`` describes.
 
         :param topology: digest of the topology of the Dag that asks.
-        :raises ArtifactError: it is not there: pruned, or never committed.
+        :raises ExpiredRunError: it was pruned.
+        :raises ArtifactError: it is not there: removed by hand, or never committed.
         :raises PlanMismatchError: the run's plan was frozen for a Dag of another topology.
         """
+        refuse_expired(self.store)
         try:
             content = json.loads(self.store.read(_manifest(manifest)))
             document = json.loads(self.store.read(content["plan"]))
@@ -296,7 +301,7 @@ class Run:
 
     def records(self, shard: ShardFile) -> pa.Table:
         """The shard's records."""
-        return self.folder.store.read_table(shard.data.name)
+        return read_data(self.folder.store, shard.data, "clear the whole run")
 
     def state(self, shard: ShardFile, node: AnyNode) -> ShardState:
         """What ``node`` may know of ``shard``.

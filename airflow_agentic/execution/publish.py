@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -46,15 +46,17 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
     node = run.plan.of(Publish)[0]
     if run.plan.options.on_error == "fail":
         _refuse_failures(run)
-    target = _target(run, run_id, node.uri, open_store)
-    folder = target.child(DEAD_LETTERS)
-    summary: dict[str, Any] = {"uri": target.base, "format": node.format}
+    folder = target(run.folder.store, run_id, node.uri, open_store)
+    if _is_outside(node.uri):
+        _claim(folder, run, node.uri)
+    letters_folder = folder.child(DEAD_LETTERS)
+    summary: dict[str, Any] = {"uri": folder.base, "format": node.format}
     counts: dict[str, int] = {}
     cost = 0.0
     written: set[str] = set()
     for shard, answers in run.answers():
         name = f"part-{shard.number:05}.{node.format}"
-        target.write(name, serialise(answers, node.format))
+        folder.write(name, serialise(answers, node.format))
         written.add(name)
         for key, count in count_answers(answers).items():
             counts[key] = counts.get(key, 0) + count
@@ -62,12 +64,12 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
         if run.plan.options.on_error == "dead_letter":
             letters = _dead_letters(answers, run.records(shard))
             if len(letters):
-                folder.write(name, serialise(letters, node.format))
+                letters_folder.write(name, serialise(letters, node.format))
                 written.add(f"{DEAD_LETTERS}/{name}")
-                summary["dead_letters"] = folder.base
-    for name in target.list():
+                summary["dead_letters"] = letters_folder.base
+    for name in folder.list():
         if _PART.fullmatch(name) and name not in written:
-            target.delete(name)
+            folder.delete(name)
     return {**summary, **bounded(counts), "cost": round(cost, 9)}
 
 
@@ -82,24 +84,35 @@ def serialise(table: pa.Table, format_: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _target(run: Run, run_id: str, uri: str, open_store: OpenStore) -> Store:
-    """A relative folder is the run's own; an absolute one gets a folder a run."""
-    if "://" in uri or uri.startswith("/"):
-        target = open_store(uri).child(run_id)
-        _claim(target, run, uri)
-        return target
-    return run.folder.store.child(*(part for part in uri.split("/") if part))
+def outside_folders(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The absolute ``publish.uri``s of frozen plans: in each, a run has a folder of its own, named by its id."""
+    nodes = (node for plan in plans for node in plan.get("nodes", []) if node["kind"] == "publish")
+    return tuple(dict.fromkeys(node["uri"] for node in nodes if _is_outside(node["uri"])))
 
 
-def _claim(target: Store, run: Run, uri: str) -> None:
+def target(store: Store, run_id: str, uri: str, open_store: OpenStore) -> Store:
+    """Where a run's answers are published: a relative folder is the run's own, an absolute one gets a folder a run.
+
+    :param store: the run's folder.
+    """
+    if _is_outside(uri):
+        return open_store(uri).child(run_id)
+    return store.child(*(part for part in uri.split("/") if part))
+
+
+def _is_outside(uri: str) -> bool:
+    return "://" in uri or uri.startswith("/")
+
+
+def _claim(folder: Store, run: Run, uri: str) -> None:
     """Two Dags may have runs of one id, as every hour's: they must not share a folder.
 
     :raises InputError: the folder holds another run's answers.
     """
     mine = json.dumps({"run": run.folder.store.base}).encode()
-    if not target.create(OWNER, mine) and (found := target.read(OWNER)) != mine:
+    if not folder.create(OWNER, mine) and (found := folder.read(OWNER)) != mine:
         raise InputError(
-            f"publish.uri is {uri!r}, where {target.base} holds the answers of another run ({found.decode()}); "
+            f"publish.uri is {uri!r}, where {folder.base} holds the answers of another run ({found.decode()}); "
             "give each workflow a publish.uri of its own"
         )
 

@@ -138,6 +138,10 @@ def parse_json(raw: bytes) -> Any:
         raise ValueError(f"not valid JSON: {error.msg} at {at}") from error
     except RecursionError as error:
         raise ValueError("not usable JSON: it is nested too deeply") from error
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("not usable JSON: it holds a number of thousands of digits; give it as text") from error
+        raise
 
 
 def _refuse_constant(name: str) -> Any:

@@ -312,7 +312,9 @@ def _shape(value: object) -> tuple[int, ...]:
         return (len(value), *(shapes.pop() if shapes else ()))
     number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     if isinstance(value, bool) or not number:
-        raise RecordError("bad_record", f"the tensor under 'input' holds {describe(value)} ({value!r}), not a number")
+        raise RecordError(
+            "bad_record", f"the tensor under 'input' holds {describe(value)} ({value!r}), not a finite number"
+        )
     return ()
 
 

@@ -119,6 +119,7 @@ class _Compiler:
                 parallelism=workflow.parallelism,
                 shard_rows=workflow.shard.rows,
                 shard_bytes=workflow.shard.bytes,
+                retention=workflow.retention,
             ),
         )
 

@@ -137,6 +137,8 @@ class Options(Strict):
     parallelism: int = 8
     shard_rows: int = 1000
     shard_bytes: int = 64 * 2**20
+    retention: float | None = None
+    """Seconds the run is kept after its last write; without it as long as the configuration says."""
 
 
 class Plan(Strict):

@@ -29,6 +29,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _MAX_SECONDS = 1e12
+_MIN_RETENTION = 3600
 
 
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
@@ -46,6 +47,15 @@ def seconds(value: Any) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def retention(value: Any) -> float:
+    """How long a run is kept, as :func:`seconds`: at least an hour."""
+    kept = seconds(value)
+    if kept < _MIN_RETENTION:
+        message = f"{in_short(value)} is less than an hour, and could end a run that is under way"
+        raise ValueError(f"{message}\nwrite for example 30d; a number alone is seconds")
+    return kept
+
+
 def size(value: Any) -> int:
     """``"64Mi"``, ``"1G"`` or a number of bytes, as bytes (Kubernetes' notation)."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -57,6 +67,7 @@ def size(value: Any) -> int:
 
 
 Seconds = Annotated[float, BeforeValidator(seconds, json_schema_input_type=str | float), Field(gt=0)]
+Retention = Annotated[float, BeforeValidator(retention, json_schema_input_type=str | float)]
 Bytes = Annotated[int, BeforeValidator(size, json_schema_input_type=str | int), Field(gt=0)]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
+from airflow_agentic.spec.base import Bytes, Name, Retention, Seconds, Spec, Strict
 from airflow_agentic.spec.explain import COLUMN_PATTERN, MisfitError, in_short
 from airflow_agentic.spec.model import HandlerPath, InputType  # pydantic reads them
 
@@ -410,6 +410,9 @@ class WorkflowSpec(Spec):
     """Units a batch is cut into: at most this many mapped Airflow tasks or pods a model."""
     shard: ShardSpec = ShardSpec()
     publish: PublishSpec = PublishSpec()
+    retention: Retention | None = None
+    """How long a run's data is kept after its last write, as ``30d``, at least ``1h``: frozen with the run, and what
+    ``airflow_agentic.execution.retention.prune`` goes by."""
     seed: int = 0
     """Of every choice by chance."""
     serves: list[Name] | None = None

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.request import Request, urlopen
 
 import pyarrow as pa
 import pytest
+from stored import s3_options, s3_store
 
 from airflow_agentic import tables
 from airflow_agentic.artifacts import Markers, NotFoundError, Store
 from airflow_agentic.exceptions import ArtifactError, ChecksumError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"
@@ -89,6 +86,21 @@ class StoreContract:
         assert store.list(recursive=False) == ["plan.json"]
         assert store.list("absent") == []
         assert store.child("node").list() == ["data/x.parquet", "part-0.k.json"]
+
+    def test_lists_sizes_and_times(self, store: Store) -> None:
+        store.write("a/b", b"12345")
+        (found,) = store.objects()
+        assert (found.name, found.bytes) == ("a/b", 5)
+        assert abs((datetime.now(UTC) - found.written_at).total_seconds()) < 3600
+
+    def test_lists_the_folders_below_it_as_they_were_named(self, store: Store) -> None:
+        assert store.folders() == []
+        for parts in (("prod", "b", RUN_ID), ("prod", "a b"), ("test",)):
+            store.child(*parts).write("plan.json", b"{}")
+        store.write("connection-test", b"")
+        assert store.folders() == ["prod", "test"]
+        assert store.child("prod").folders() == ["a b", "b"]
+        assert store.child("prod", "b").folders() == [RUN_ID]
 
     def test_a_child_is_a_quoted_folder(self, store: Store) -> None:
         run = store.child("prod", "reviews.eu", RUN_ID)
@@ -211,32 +223,11 @@ class TestMemoryWithPrefix(StoreContract):
         return Store.open("memory://prod/agentic")
 
 
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    try:
-        from moto.server import ThreadedMotoServer
-    except ImportError:
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            raise
-        pytest.skip("needs an S3 server: pip install 'moto[server]'")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def s3_options(endpoint: str) -> dict[str, str]:
-    return {"endpoint": endpoint, "region": "us-east-1", "access_key_id": "test", "secret_access_key": "test"}
-
-
 @pytest.mark.s3
 class TestS3(StoreContract):
     @pytest.fixture
     def store(self, s3_endpoint: str) -> Store:
-        bucket = f"bucket-{uuid.uuid4().hex}"
-        urlopen(Request(f"{s3_endpoint}/{bucket}", method="PUT")).close()
-        return Store.open(f"s3://{bucket}/base/", options=s3_options(s3_endpoint))
+        return s3_store(s3_endpoint)
 
     def test_a_missing_bucket_is_named(self, store: Store, s3_endpoint: str) -> None:
         other = Store.open("s3://no-such-bucket/base", options=s3_options(s3_endpoint))

@@ -111,7 +111,7 @@ def test_fields_alone_are_the_struct_and_no_features() -> None:
         ({"text": 3}, "the field 'text' is text, found a number"),
         ({"input": True}, "the field 'input' is text, found true/false"),
         ({"input": [[1], [2, 3]]}, "the tensor under 'input' is ragged; its rows must be of one length"),
-        ({"input": ["a"]}, "the tensor under 'input' holds text ('a'), not a number"),
+        ({"input": ["a"]}, "the tensor under 'input' holds text ('a'), not a finite number"),
         ({"id": 1, "record_id": 2, "text": "a"}, "the record gives 'record_id' and 'id'; keep one of them"),
         ({"id": 1.5, "text": "a"}, "a record_id is text or a whole number, found 1.5"),
         ({"id": "", "text": "a"}, "a record_id is text or a whole number, found ''"),

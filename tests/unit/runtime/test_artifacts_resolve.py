@@ -64,7 +64,8 @@ def test_another_content(base: Path, tmp_path: Path, remote: object, uri: str) -
     found = tree_digest(base / "saved") if uri == "saved" else SHA
     assert str(caught.value) == (
         f"{uri!r} is not the pinned artifact: expected SHA-256 {'0' * 64}, found {found}; "
-        "fix the file or the card's sha256"
+        "fix the file or the card's sha256. A run pins what it finds when it starts: "
+        "clear the whole run to use a file that was replaced since"
     )
     assert not list(tmp_path.glob("cache/*"))
 

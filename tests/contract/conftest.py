@@ -1,0 +1,20 @@
+"""One S3 server for the whole session."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pytest
+from services import require
+from stored import moto_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    require(find_spec("moto"), "needs an S3 server: pip install 'moto[server]'")
+    with moto_server() as endpoint:
+        yield endpoint
