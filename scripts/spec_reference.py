@@ -158,6 +158,7 @@ def _section(model: type[BaseModel], heading: str) -> str:
 def _fields(model: type[BaseModel]) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
+    model.model_rebuild()  # what refers to a later class is resolved on first use
     said = descriptions(model)
     for name, field in model.model_fields.items():
         cells = [f"`{field.alias or name}`", _kind(name, field), _default(field), _prose(said.get(name, ""))]
