@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -183,3 +183,4 @@ class ManyWriters(RuleBasedStateMachine):
 
 
 TestManyWriters = ManyWriters.TestCase
+TestManyWriters.settings = settings(stateful_step_count=12)
