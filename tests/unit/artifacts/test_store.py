@@ -135,6 +135,13 @@ def test_names_are_shown_as_uris_and_parts_may_be_any_text(tmp_path: Path) -> No
     assert memory.child("a/b").base == "memory:///a%2Fb"
 
 
+def test_folders_are_the_parts_they_were_made_of() -> None:
+    store = Store.open("memory://")
+    for part in ("b", "a", "X%2F", "é ü"):
+        store.child(part).write("x", b"")
+    assert store.folders() == ["X%2F", "a", "b", "é ü"]
+
+
 def test_tables_are_compressed(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path))
     written = store.write_table(pa.table({"text": ["x" * 100] * 1000}), "data")
@@ -161,10 +168,14 @@ def test_a_failure_without_words_is_named_by_its_kind(monkeypatch: pytest.Monkey
         def put(self, *_: object, **__: object) -> None:
             raise OSError("disk on fire.:\n\nDebug source:\n…")
 
+        def list_with_delimiter(self, *_: object, **__: object) -> None:
+            raise OSError("X")
+
     monkeypatch.setattr(store, "_objects", Silent())
     for call, said in (
         (lambda: store.delete("x"), "deleting memory:///x failed: OSError"),
         (lambda: store.write("x", b""), "writing memory:///x failed: disk on fire"),
+        (store.folders, "listing memory:// failed: X"),
     ):
         with pytest.raises(StoreError) as caught:
             call()

@@ -43,6 +43,9 @@ def test_a_leaf_is_what_its_model_said() -> None:
 
 def test_a_lost_unit_is_unavailable_where_it_was_asked() -> None:
     one = shard({"a": ["cat", None]}, lost=["a"])
+    combiner = Combiner(one)
+    made = combiner.pool.take(combiner.slot(leaf("a")).index, ["row", "record_id", "model"]).to_pylist()
+    assert made[0] == {"row": 0, "record_id": "r0", "model": "a"}
     assert chosen(leaf("a"), one) == ["a:model_unavailable", None]
     combiner = Combiner(one)
     error = combiner.pool.take(combiner.slot(leaf("a")).index, ["error"]).to_pylist()[0]["error"]
