@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
 from airflow_agentic.cli.render import aligned
-from airflow_agentic.execution.retention import duration
+from airflow_agentic.execution.retention import duration, now
 from airflow_agentic.plan import draw
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def overview(runs: Iterable[StoredRun]) -> list[str]:
         (
             str(run.place),
             run.workflow,
-            run.state(datetime.now(UTC)),
+            run.state(now()),
             _moment(run),
             f"{run.records:,}",
             f"{run.answered}/{run.shards} shards" if run.tombstone is None else "",
@@ -43,7 +43,7 @@ def lines(run: StoredRun, report: RunReport | None) -> list[str]:
     facts = [
         ("run", str(run.place)),
         ("workflow", run.workflow),
-        ("state", f"{run.state(datetime.now(UTC))}, last written {_moment(run)} UTC"),
+        ("state", f"{run.state(now())}, last written {_moment(run)} UTC"),
         ("records", f"{run.records:,} in {run.shards} shards, {run.answered} of them answered"),
         ("kept", "as the configuration says" if run.retention is None else duration(run.retention)),
         ("size", size(run.bytes)),
@@ -71,7 +71,7 @@ def document(run: StoredRun, report: RunReport | None = None) -> dict[str, Any]:
         "run": str(run.place),
         **asdict(run.place),
         "workflow": run.workflow,
-        "state": run.state(datetime.now(UTC)),
+        "state": run.state(now()),
         "written_at": run.written_at.astimezone(UTC).isoformat(),
         "retention": run.retention,
         "records": run.records,

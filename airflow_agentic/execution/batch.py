@@ -27,7 +27,7 @@ from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.artifacts.erased import read_data, write_data
 from airflow_agentic.exceptions import ArtifactError, PlanMismatchError, StoreError
 from airflow_agentic.execution import nodes as functions
-from airflow_agentic.execution.counts import bounded, count_answers
+from airflow_agentic.execution.counts import bounded, count_answers, summed
 from airflow_agentic.execution.expiry import refuse_expired, revive
 from airflow_agentic.execution.freeze import frozen_document
 from airflow_agentic.execution.nodes import ShardState
@@ -322,12 +322,7 @@ class Run:
 
     def control(self, node: Route | Gate) -> dict[str, int]:
         """Run Route or a gate over all shards; returns how many rows each target or outcome got."""
-        totals: dict[str, int] = {}
-        for shard in self.shards:
-            marker = self._once(node, shard, self._decide)
-            for name, count in marker.counts.items():
-                totals[name] = totals.get(name, 0) + count
-        return bounded(totals)
+        return bounded(summed(self._once(node, shard, self._decide).counts for shard in self.shards))
 
     def _decide(self, node: AnyNode, state: ShardState) -> tuple[pa.Table, dict[str, int]]:
         if isinstance(node, Route):
@@ -369,16 +364,12 @@ class Run:
 
     def aggregate(self, node: Aggregate) -> dict[str, int]:
         """Answer every record; returns counts of answers, errors by code, and of answers by model."""
-        totals: dict[str, int] = {}
 
         def compute(_: AnyNode, state: ShardState) -> tuple[pa.Table, dict[str, int]]:
             table = functions.aggregate(node, state, allowed_handlers=self.folder.allowed_handlers)
             return table, count_answers(table)
 
-        for shard in self.shards:
-            for name, count in self._once(node, shard, compute).counts.items():
-                totals[name] = totals.get(name, 0) + count
-        return bounded(totals)
+        return bounded(summed(self._once(node, shard, compute).counts for shard in self.shards))
 
     def answers(self) -> Iterator[tuple[ShardFile, pa.Table]]:
         """The committed answers, by shard.

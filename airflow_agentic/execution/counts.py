@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import pyarrow.compute as pc
@@ -31,6 +31,15 @@ def count_answers(answers: pa.Table) -> dict[str, int]:
             if entry["values"] is not None:
                 counts[f"{prefix}:{entry['values']}"] = entry["counts"]
     return counts
+
+
+def summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts by name over all of them, in the order in which the names appear."""
+    totals: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            totals[name] = totals.get(name, 0) + count
+    return totals
 
 
 def bounded(counts: Mapping[str, int]) -> dict[str, int]:

@@ -27,14 +27,12 @@ from airflow_agentic.artifacts.erased import chain_of, redirect_of, replace_data
 from airflow_agentic.artifacts.store import parse_table
 from airflow_agentic.exceptions import ArtifactError, ChecksumError, InputError, StoreError
 from airflow_agentic.execution.expiry import sweep
-from airflow_agentic.execution.publish import OpenStore, outside_folders, serialise
+from airflow_agentic.execution.publish import PUBLISHED, OpenStore, outside_folders, serialise
 from airflow_agentic.execution.redaction import CODE, redact, redact_lines
 from airflow_agentic.execution.retention import Clock, now
-from airflow_agentic.execution.runs import RunPlace, State, StoredRun, find_runs
+from airflow_agentic.execution.runs import MARKER, RunPlace, State, StoredRun, find_runs
 
 _DATA: Final = re.compile(r"(?:.+/)?data/[0-9a-f]{64}\.parquet")
-_MARKER: Final = re.compile(r"[^/]+/part-([0-9]+)\.[^/]+\.json")
-_PUBLISHED: Final = re.compile(r"(?:dead_letters/)?part-[0-9]+\.(?:parquet|jsonl)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +127,7 @@ class _Eraser:
                 self.unreached.append(str(error))
                 continue
             for name in names:
-                if _PUBLISHED.fullmatch(name):
+                if PUBLISHED.fullmatch(name):
                     self._guarded(self._file, folder, name)
 
     def _guarded(self, step: Callable[[Store, str], None], store: Store, name: str) -> None:
@@ -180,9 +178,9 @@ class _Eraser:
         """
         shards: dict[str, set[int]] = {}
         for path in names:
-            if match := _MARKER.fullmatch(path):
+            if match := MARKER.fullmatch(path):
                 for present in chain_of(self.store, json.loads(self.store.read(path))["data"]["name"]):
-                    shards.setdefault(present, set()).add(int(match[1]))
+                    shards.setdefault(present, set()).add(int(match[2]))
         anywhere = set[int]().union(*self.places.values())
 
         def mark(_: Store, name: str) -> None:

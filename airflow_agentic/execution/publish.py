@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from airflow_agentic.artifacts import Store
 from airflow_agentic.exceptions import AnswersFailedError, InputError
 from airflow_agentic.execution.batch import Run
-from airflow_agentic.execution.counts import bounded, count_answers
+from airflow_agentic.execution.counts import bounded, count_answers, summed
 from airflow_agentic.plan.ir import Publish
 
 OWNER: Final = "_run.json"
@@ -28,7 +28,8 @@ DEAD_LETTERS: Final = "dead_letters"
 MAX_NAMED: Final = 5
 """Records that a failure names."""
 
-_PART: Final = re.compile(rf"(?:{DEAD_LETTERS}/)?part-[0-9]{{5,}}\.(?:parquet|jsonl)")
+PUBLISHED: Final = re.compile(rf"(?:{DEAD_LETTERS}/)?part-[0-9]{{5,}}\.(?:parquet|jsonl)")
+"""The files that :func:`publish` writes."""
 
 OpenStore = Callable[[str], Store]
 
@@ -51,15 +52,14 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
         _claim(folder, run, node.uri)
     letters_folder = folder.child(DEAD_LETTERS)
     summary: dict[str, Any] = {"uri": folder.base, "format": node.format}
-    counts: dict[str, int] = {}
+    counts: list[dict[str, int]] = []
     cost = 0.0
     written: set[str] = set()
     for shard, answers in run.answers():
         name = f"part-{shard.number:05}.{node.format}"
         folder.write(name, serialise(answers, node.format))
         written.add(name)
-        for key, count in count_answers(answers).items():
-            counts[key] = counts.get(key, 0) + count
+        counts.append(count_answers(answers))
         cost += pc.sum(answers.column("cost")).as_py() or 0.0
         if run.plan.options.on_error == "dead_letter":
             letters = _dead_letters(answers, run.records(shard))
@@ -68,9 +68,9 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
                 written.add(f"{DEAD_LETTERS}/{name}")
                 summary["dead_letters"] = letters_folder.base
     for name in folder.list():
-        if _PART.fullmatch(name) and name not in written:
+        if PUBLISHED.fullmatch(name) and name not in written:
             folder.delete(name)
-    return {**summary, **bounded(counts), "cost": round(cost, 9)}
+    return {**summary, **bounded(summed(counts)), "cost": round(cost, 9)}
 
 
 def serialise(table: pa.Table, format_: str) -> bytes:

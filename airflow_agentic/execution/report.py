@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_agentic.execution.batch import Folder
+from airflow_agentic.execution.counts import summed
 from airflow_agentic.execution.publish import target
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Preprocess, Publish
 
@@ -69,12 +69,8 @@ def _node(run: Run, node: AnyNode) -> NodeReport:
         (run.answered(shard) if isinstance(node, Aggregate) else None) or run.marker(node.id, shard)
         for shard in run.shards
     ]
-    counts: Counter[str] = Counter()
-    for marker in markers:
-        counts.update({} if marker is None else marker.counts)
-    return NodeReport(
-        node=node.id, kind=node.kind, shards=sum(marker is not None for marker in markers), counts=dict(counts)
-    )
+    counts = [marker.counts for marker in markers if marker is not None]
+    return NodeReport(node=node.id, kind=node.kind, shards=len(counts), counts=summed(counts))
 
 
 def _named(counts: Mapping[str, int], prefix: str) -> dict[str, int]:

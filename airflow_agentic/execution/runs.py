@@ -30,7 +30,8 @@ ACTIVE: Final = timedelta(hours=1)
 _ROOT: Final = re.compile(r"(?:([^/]+)/)?(?:plan\.json|expired\.json|manifest-[0-9a-f]{32}\.json)")
 _MANIFEST: Final = re.compile(r"manifest-([0-9a-f]{32})\.json")
 _PLAN: Final = re.compile(r"plan(-[0-9a-f]+)?\.json")
-_MARKER: Final = re.compile(r"([^/]+)/part-([0-9]+)\.[^/]+\.json")
+MARKER: Final = re.compile(r"([^/]+)/part-([0-9]+)\.[^/]+\.json")
+"""A marker's name below a run: its node and its shard."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -130,7 +131,7 @@ class StoredRun:
     def committed(self, node_id: str) -> int:
         """How many of these shards have a marker of the node: also one to an earlier question."""
         numbers = {shard["number"] for shard in self._content.get("shards", [])}
-        marked = (match for one in self.objects if (match := _MARKER.fullmatch(one.name)) and match[1] == node_id)
+        marked = (match for one in self.objects if (match := MARKER.fullmatch(one.name)) and match[1] == node_id)
         return len(numbers & {int(match[2]) for match in marked})
 
     @cached_property
@@ -178,7 +179,7 @@ class StoredRun:
 
 
 def _is_commit(name: str) -> bool:
-    return any(pattern.fullmatch(name) for pattern in (_MARKER, _MANIFEST, _PLAN))
+    return any(pattern.fullmatch(name) for pattern in (MARKER, _MANIFEST, _PLAN))
 
 
 def find_runs(

@@ -48,9 +48,8 @@ def _routes(plan: Plan) -> list[str]:
     members = combine.members if several else (combine,)  # type: ignore[union-attr]  # `several` says which it is
     lines = []
     for member in members:
-        group = next(
-            (node.group for node in plan.nodes if isinstance(node, Infer) and node.id == leaves(member)[0].node), ""
-        )
+        first = leaves(member)[0].node
+        group = next((node.group for node in plan.nodes if isinstance(node, Infer) and node.id == first), "")
         lines.append(f"{group} ─ {_show(member, plan)}{fallback}")
     return lines
 

@@ -411,8 +411,8 @@ class WorkflowSpec(Spec):
     shard: ShardSpec = ShardSpec()
     publish: PublishSpec = PublishSpec()
     retention: Retention | None = None
-    """How long a run's data is kept after its last write, as ``30d``, at least ``1h``: frozen with the run, and what
-    ``airflow_agentic.execution.retention.prune`` goes by."""
+    """How long a run's data is kept after its last write, as ``30d``, at least ``1h``; then the maintenance Dag or
+    ``airflow-agentic artifacts prune`` deletes it. By default ``[agentic] retention`` says."""
     seed: int = 0
     """Of every choice by chance."""
     serves: list[Name] | None = None
