@@ -2,6 +2,7 @@
 
 Scheduler, Dag processor, API server and triggerer on SQLite, in a folder and on ports of their own. Nothing of the
 caller's Airflow is read (its ``AIRFLOW*`` variables are dropped), and :meth:`AirflowServer.stop` leaves no process.
+It may be the Airflow of another environment: nothing of Airflow is imported here.
 """
 
 from __future__ import annotations
@@ -16,25 +17,26 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from scripts.processes import gone, in_session
+from scripts.processes import gone, in_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
 FINISHED: Final = frozenset({"success", "failed"})
-PARTS: Final = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 POLL_SECONDS: Final = 0.5
 ANSWER_SECONDS: Final = 60.0
 PARSE_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 6.0
 """From SIGTERM to SIGKILL; the triggerer alone would take longer."""
 USER: Final = "admin"
+DAGS_FOLDER: Final = "dags-folder"
+"""Airflow's name for the bundle that is the Dags folder."""
 
 T = TypeVar("T")
 
@@ -64,17 +66,34 @@ class AirflowServer:
     :param home: becomes its ``AIRFLOW_HOME``; removed first.
     :param dags: its Dags folder; may grow while it runs.
     :param settings: further environment, such as ``AIRFLOW__CORE__PARALLELISM`` or ``AIRFLOW_CONN_X``.
+    :param python: of the environment that Airflow is installed in; by default this process's.
+    :param keep: whether it goes on with what is in ``home``, its database above all, instead of removing it.
     """
 
-    def __init__(self, *, home: Path, dags: Path, settings: Mapping[str, str] | None = None) -> None:
+    parts: ClassVar[tuple[str, ...]] = ("metadatabase", "scheduler", "dag_processor", "triggerer")
+    """What must be healthy."""
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        dags: Path,
+        settings: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+        keep: bool = False,
+    ) -> None:
         self.home = home.resolve()
         self.dags = dags.resolve()
         self.log = self.home / "airflow.log"
         self.artifacts = self.home / "artifacts"
         self._settings = dict(settings or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._python = python
+        self._keep = keep
+        self._parts: dict[str, subprocess.Popen[bytes]] = {}
+        self._sessions: list[int] = []
         self._client: httpx.Client | None = None
         self.url = ""
+        self._variables: dict[str, str] = {}
         self.password = ""
         self.token = ""
 
@@ -91,24 +110,15 @@ class AirflowServer:
 
         :raises AirflowServerError: it ended, or is not healthy in time; the message ends with its log's tail.
         """
-        if self.home.exists():
+        if self.home.exists() and not self._keep:
             shutil.rmtree(self.home)
-        self.artifacts.mkdir(parents=True)
+        self.artifacts.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        environment = self._environment(port)
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
-                cwd=self.home,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # SIGTERM to the first process alone leaves those that it started
-            )
+        self._variables = self._environment(port)
         self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=ANSWER_SECONDS)
         try:
+            self._launch()
             self._wait("Airflow is not healthy", self._healthy, timeout)
             self._login()
         except BaseException:
@@ -121,14 +131,16 @@ class AirflowServer:
         if self._client is not None:
             self._client.close()
             self._client = None
-        if self._process is not None:
-            _end_session(self._process)
-            self._process = None
+        _end_sessions(self._sessions)
+        for process in self._parts.values():
+            process.wait()
+        self._parts.clear()
+        self._sessions.clear()
 
     @property
     def running(self) -> bool:
-        """Whether its first process lives."""
-        return self._process is not None and self._process.poll() is None
+        """Whether the processes that it started live."""
+        return bool(self._parts) and all(process.poll() is None for process in self._parts.values())
 
     def request(self, method: str, path: str, *, body: object = None, params: Mapping[str, Any] | None = None) -> Any:
         """What the REST API answers: parsed JSON, or text.
@@ -182,7 +194,8 @@ class AirflowServer:
             if answer.is_success and not answer.json()["is_stale"]:
                 dag: dict[str, Any] = answer.json()
                 return dag
-            errors = self.request("GET", "/api/v2/importErrors")["import_errors"]
+            found = self.request("GET", "/api/v2/importErrors")["import_errors"]
+            errors = [each for each in found if each["bundle_name"] == DAGS_FOLDER]  # not those of Airflow's examples
             if errors and time.monotonic() > patience:  # until then they may be another file's
                 raise AirflowServerError("\n".join(f"{each['filename']}:\n{each['stack_trace']}" for each in errors))
             return None
@@ -217,6 +230,20 @@ class AirflowServer:
             )
             raise AirflowServerError(f"{error}\nAirflow tasks: {states}") from error
 
+    def first_run(self, dag_id: str, *, timeout: float = 120) -> str:
+        """The id of the Dag's oldest run, once Airflow has made one by itself.
+
+        :raises AirflowServerError: it has not in time.
+        """
+
+        def made() -> list[dict[str, Any]]:
+            runs: list[dict[str, Any]] = self.request(
+                "GET", f"/api/v2/dags/{quote(dag_id)}/dagRuns", params={"order_by": "id", "limit": 1}
+            )["dag_runs"]
+            return runs
+
+        return str(self._wait(f"Airflow has made no run of {dag_id!r}", made, timeout)[0]["dag_run_id"])
+
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The run's Airflow task instances, mapped ones each by itself."""
         answer = self.request("GET", f"{_run_path(dag_id, run_id)}/taskInstances", params={"limit": 100})
@@ -238,13 +265,51 @@ class AirflowServer:
         """The end of Airflow's own output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
 
+    def command(self, *arguments: str) -> str:
+        """What ``airflow ARGUMENTS`` prints, in this Airflow's environment; it need not be running.
+
+        :raises AirflowServerError: it ends with another code than 0; the message has all that it printed.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [self._python, "-m", "airflow", *arguments],
+            cwd=self.home,
+            env=self._variables or self._environment(free_port()),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = f"{done.stdout}{done.stderr}"
+            raise AirflowServerError(f"airflow {' '.join(arguments)} ended with {done.returncode}:\n{said}")
+        return done.stdout
+
+    def _launch(self) -> None:
+        self._start_part("standalone")
+
+    def _start_part(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        """``airflow NAME`` in a session of its own."""
+        with self.log.open("ab") as log:
+            process = self._parts[name] = subprocess.Popen(
+                [self._python, "-m", "airflow", name, *options],
+                cwd=self.home,
+                env=self._variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # SIGTERM to the first process alone leaves those that it started
+            )
+        self._sessions.append(process.pid)
+        return process
+
     def _environment(self, port: int) -> dict[str, str]:
         # Without written bytecode every part and every Airflow task compiles Airflow again: four times slower.
         dropped = ("AIRFLOW", "PYTHONDONTWRITEBYTECODE")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         return {
             **kept,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "PATH": f"{Path(self._python).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHONUNBUFFERED": "1",
             "AIRFLOW_HOME": str(self.home),
@@ -275,7 +340,7 @@ class AirflowServer:
 
     def _healthy(self) -> bool:
         answer = self.send("GET", "/api/v2/monitor/health", token="")
-        return answer.is_success and all(answer.json()[part]["status"] == "healthy" for part in PARTS)
+        return answer.is_success and all(answer.json()[part]["status"] == "healthy" for part in self.parts)
 
     def _login(self) -> None:
         passwords = json.loads((self.home / "simple_auth_manager_passwords.json.generated").read_text())
@@ -311,11 +376,12 @@ def _log_line(event: Any) -> str:
     return line
 
 
-def _end_session(leader: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to every process of the session, SIGKILL to what is left. Airflow tasks have groups of their own."""
+def _end_sessions(sessions: list[int]) -> None:
+    """SIGTERM to every process of the sessions, SIGKILL to what is left. Airflow tasks have groups of their own."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        for process in in_session(leader.pid):
+        for process in in_sessions(sessions):
             process.send(sign)
-        if not gone(lambda: in_session(leader.pid), STOP_SECONDS):
+            if process.stopped:
+                process.send(signal.SIGCONT)
+        if not gone(lambda: in_sessions(sessions), STOP_SECONDS):
             break
-    leader.wait()
