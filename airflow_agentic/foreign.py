@@ -64,7 +64,9 @@ def _bounded(file: IO[bytes], size: int | None, uri: str) -> bytes:
     """All of ``file``; a size that is not known, or wrong, does not lift the limit."""
     told = size or MAX_BYTES
     if told <= MAX_BYTES:
-        content = file.read(told + 1)
+        content = file.read(told + 1)  # not the limit: that much memory would be taken first
+        if len(content) > told:
+            content += file.read(MAX_BYTES + 1 - len(content))
         if len(content) <= MAX_BYTES:
             return content
     raise RecordError(
