@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from airflow_agentic.pipeline.steps import STEPS
 from airflow_agentic.plan.columns import PREDICTION_COLUMNS, RECORD_COLUMNS
 from airflow_agentic.spec import model as cards
+from airflow_agentic.spec import pattern as patterns
 from airflow_agentic.spec import workflow as workflows
 from airflow_agentic.spec.base import retention, seconds, size
 from airflow_agentic.spec.explain import (
@@ -59,37 +60,37 @@ WORKFLOW_MODELS: Final[dict[type[BaseModel], str]] = {
     workflows.ShardSpec: "Shard",
     workflows.PublishSpec: "Publish",
     workflows.Route: "Route",
-    workflows.Pattern: "Pattern",
-    workflows.Candidates: "Candidates",
-    workflows.Query: "Query",
-    workflows.Policy: "Policy",
-    workflows.Aggregation: "Aggregation",
-    workflows.Requirements: "Requirements",
-    workflows.ChainStep: "Chain step",
-    workflows.Split: "Split",
-    workflows.Arm: "Arm",
-    workflows.Shadow: "Shadow",
-    workflows.Rule: "Rule",
+    patterns.Pattern: "Pattern",
+    patterns.Candidates: "Candidates",
+    patterns.Query: "Query",
+    patterns.Policy: "Policy",
+    patterns.Aggregation: "Aggregation",
+    patterns.Requirements: "Requirements",
+    patterns.ChainStep: "Chain step",
+    patterns.Split: "Split",
+    patterns.Arm: "Arm",
+    patterns.Shadow: "Shadow",
+    patterns.Rule: "Rule",
 }
 HEADINGS: Final = CARD_MODELS | WORKFLOW_MODELS
 
 SHORT_FORMS: Final[dict[type[BaseModel], str]] = {
     workflows.InputSpec: "`input: ../data/inbox.jsonl` is `input: {uri: ../data/inbox.jsonl}`.",
     workflows.WindowSpec: "`window: interval` is `window: {kind: interval}`.",
-    workflows.Pattern: "A model's name alone is the pattern `{model: NAME}`.",
-    workflows.Candidates: (
+    patterns.Pattern: "A model's name alone is the pattern `{model: NAME}`.",
+    patterns.Candidates: (
         "A list is `members`, a name alone is a list of one, and any other mapping is a `query`: "
         "`cascade: [a, b]`, `single: {task: text-analysis}`."
     ),
-    workflows.Policy: (
+    patterns.Policy: (
         "`policy: cost` is `{name: cost}`; `policy: {weighted: {a: 3, b: 1}}` is "
         "`{name: weighted, weights: {a: 3, b: 1}}`."
     ),
-    workflows.Aggregation: (
+    patterns.Aggregation: (
         "`aggregate: mean` is `{method: mean}`; `{weighted-mean: {a: 3, b: 1}}` gives the weights; "
         "`{stack: MODEL}` and `{handler: package.module:name}` give what these two need."
     ),
-    workflows.ChainStep: "A model's name or a pattern alone is a step whose input is `record.input`.",
+    patterns.ChainStep: "A model's name or a pattern alone is a step whose input is `record.input`.",
     workflows.Route: (
         "The options of its pattern (`policy`, `accept`, `aggregate`, `quorum`, `deadline`, `require`) may stand "
         "beside `use`."

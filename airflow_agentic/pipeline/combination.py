@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.workflow import Method  # pydantic reads it
+from airflow_agentic.spec.pattern import Method  # pydantic reads it
 
 
 class Leaf(Strict):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from airflow_agentic.registry.info import ModelInfo
 from airflow_agentic.routing.policy import scores
 from airflow_agentic.spec.explain import nearest
+from airflow_agentic.spec.pattern import Candidates, Pattern, Policy, PolicyName
 from airflow_agentic.spec.source import KeyPath, render_path
-from airflow_agentic.spec.workflow import Candidates, Pattern, Policy, PolicyName, WorkflowSpec
+from airflow_agentic.spec.workflow import WorkflowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from airflow_agentic.plan.candidates import Resolver
     from airflow_agentic.plan.patterns import Fragment
     from airflow_agentic.spec.model import ModelCard
+    from airflow_agentic.spec.pattern import Aggregation, Method
     from airflow_agentic.spec.source import KeyPath
-    from airflow_agentic.spec.workflow import Aggregation, ColumnType, Method
+    from airflow_agentic.spec.workflow import ColumnType
 
 VOTES = frozenset({"majority-vote", "weighted-vote"})
 AVERAGES = frozenset({"mean", "weighted-mean", "median"})

@@ -23,7 +23,8 @@ from airflow_agentic.spec.source import render_path
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_agentic.spec.workflow import ColumnType, Pattern, WorkflowSpec
+    from airflow_agentic.spec.pattern import Pattern
+    from airflow_agentic.spec.workflow import ColumnType, WorkflowSpec
 
 PREPROCESS = "preprocess"
 ROUTE = "route"

@@ -32,8 +32,9 @@ from airflow_agentic.plan.columns import gate_columns
 from airflow_agentic.plan.ir import AnyNode, Feed, Gate, Infer
 from airflow_agentic.routing.decision import All, Candidate, Case, Decision, Pick, Reject, Rules, Sample, Share, To
 from airflow_agentic.routing.decision import Split as SplitDecision
+from airflow_agentic.spec.pattern import Aggregation, Method, Pattern
 from airflow_agentic.spec.source import KeyPath, render_path
-from airflow_agentic.spec.workflow import Aggregation, ColumnType, Method, Pattern
+from airflow_agentic.spec.workflow import ColumnType
 
 if TYPE_CHECKING:
     from airflow_agentic.plan.candidates import Resolver

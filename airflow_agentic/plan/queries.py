@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_agentic.spec.pattern import Candidates, Pattern, Query
     from airflow_agentic.spec.source import KeyPath
-    from airflow_agentic.spec.workflow import Candidates, Pattern, Query, WorkflowSpec
+    from airflow_agentic.spec.workflow import WorkflowSpec
 
 
 def queries(workflow: WorkflowSpec) -> Iterator[tuple[KeyPath, Query]]:

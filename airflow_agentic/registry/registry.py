@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from airflow_agentic.spec.model import ModelCard
-    from airflow_agentic.spec.workflow import Query
+    from airflow_agentic.spec.pattern import Query
 
 ENTRY_POINTS: Final = "airflow_agentic.models"
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.workflow import PolicyName, Requirements  # pydantic reads them
+from airflow_agentic.spec.pattern import PolicyName, Requirements  # pydantic reads them
 
 Outcome = Literal["no_route", "no_candidate", "all_unhealthy", "condition_failed", "bad_record"]
 """Why a row reaches no model."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from airflow_agentic.registry.info import ModelInfo
-    from airflow_agentic.spec.workflow import Requirements
+    from airflow_agentic.spec.pattern import Requirements
 
 Ints = npt.NDArray[np.int64]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from airflow_agentic.registry.info import ModelInfo
     from airflow_agentic.routing.decision import Pick
-    from airflow_agentic.spec.workflow import PolicyName
+    from airflow_agentic.spec.pattern import PolicyName
 
 BALANCED = {"cost": 1.0, "latency": 1.0, "quality": 1.0}
 

@@ -5,7 +5,8 @@ Imports nothing of the project but the errors; never Airflow, a framework or a h
 
 from airflow_agentic.spec.load import load_model, load_workflow, model_from, spec_files, workflow_from
 from airflow_agentic.spec.model import ModelCard
-from airflow_agentic.spec.workflow import Pattern, WorkflowSpec
+from airflow_agentic.spec.pattern import Pattern
+from airflow_agentic.spec.workflow import WorkflowSpec
 
 __all__ = [
     "ModelCard",

@@ -13,16 +13,8 @@ from typing import Any, Final
 from pydantic.json_schema import models_json_schema
 
 from airflow_agentic.spec.model import ModelCard
-from airflow_agentic.spec.workflow import (
-    PATTERNS,
-    Aggregation,
-    Candidates,
-    InputSpec,
-    Pattern,
-    Policy,
-    WindowSpec,
-    WorkflowSpec,
-)
+from airflow_agentic.spec.pattern import PATTERNS, Aggregation, Candidates, Pattern, Policy
+from airflow_agentic.spec.workflow import InputSpec, WindowSpec, WorkflowSpec
 
 SCHEMAS: Final = Path(__file__).parent / "schema"
 """The committed schemas: ``model.json`` and ``workflow.json``."""

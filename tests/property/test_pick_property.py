@@ -16,7 +16,7 @@ from airflow_agentic.routing.decide import Decider, Shard, chance, chance_of
 from airflow_agentic.routing.decision import Candidate, Pick, To
 from airflow_agentic.routing.eligibility import Asked
 from airflow_agentic.routing.pick import compile_pick
-from airflow_agentic.spec.workflow import Requirements
+from airflow_agentic.spec.pattern import Requirements
 
 POLICIES = ("declared", "quality", "cost", "latency", "balanced", "round-robin", "weighted", "least-loaded")
 numbers = st.floats(0.0, 10.0)

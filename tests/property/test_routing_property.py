@@ -20,7 +20,7 @@ from airflow_agentic.routing.decide import Decider, Shard
 from airflow_agentic.routing.decision import All, Candidate, Case, Decision, Pick, Reject, Rules, Share, Split, To
 from airflow_agentic.routing.eligibility import Asked, reasons, why_not
 from airflow_agentic.routing.policy import scores
-from airflow_agentic.spec.workflow import Requirements
+from airflow_agentic.spec.pattern import Requirements
 
 NAMES = ("a", "b", "c")
 limits = st.none() | st.sampled_from([0.0, 0.001, 0.002, 0.5, 10.0, float("inf"), float("nan")])

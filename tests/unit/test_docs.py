@@ -27,7 +27,8 @@ from airflow_agentic.registry import Registry
 from airflow_agentic.spec import source as yaml_source
 from airflow_agentic.spec.base import API_VERSION, build
 from airflow_agentic.spec.model import ModelCard
-from airflow_agentic.spec.workflow import PATTERNS, Aggregation, PolicyName, WorkflowSpec
+from airflow_agentic.spec.pattern import PATTERNS, Aggregation, PolicyName
+from airflow_agentic.spec.workflow import WorkflowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

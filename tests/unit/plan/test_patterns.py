@@ -24,7 +24,7 @@ from airflow_agentic.routing.decision import (
     Split,
     To,
 )
-from airflow_agentic.spec.workflow import Requirements
+from airflow_agentic.spec.pattern import Requirements
 
 ACCEPT = "prediction.score >= 0.7"
 A, B, C, D = (Leaf(node=f"main.{name}", model=name) for name in "abcd")

@@ -13,7 +13,7 @@ from builders import card, card_data
 
 from airflow_agentic.registry import ModelInfo, Registry, card_digest
 from airflow_agentic.spec import model_from
-from airflow_agentic.spec.workflow import Query
+from airflow_agentic.spec.pattern import Query
 
 PARTS: list[tuple[str, Any]] = [
     ("version", "2"),

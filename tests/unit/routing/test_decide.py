@@ -27,7 +27,7 @@ from airflow_agentic.routing.decision import (
     Split,
     To,
 )
-from airflow_agentic.spec.workflow import Requirements
+from airflow_agentic.spec.pattern import Requirements
 
 CARDS = [
     card("a", cost=1.0, latency_ms=5.0, quality=0.6),

@@ -12,7 +12,7 @@ from builders import card
 from airflow_agentic import tables
 from airflow_agentic.registry import ModelInfo
 from airflow_agentic.routing.eligibility import FEW, UNHEALTHY, Asked, parts, reasons, why_not
-from airflow_agentic.spec.workflow import Requirements
+from airflow_agentic.spec.pattern import Requirements
 
 INFO = ModelInfo.of(
     card(
