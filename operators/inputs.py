@@ -69,6 +69,16 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
     return RunInput(files=files, allowed_uris=allowed_uris)
 
 
+def salt_of(context: Context) -> str:
+    """What makes a run with ``recompute`` compute all again: another one after each clearing, the same in each retry.
+
+    A retry so resumes what its predecessor committed, and a task that wakes up late writes what is there already.
+    """
+    if not context["params"].get("recompute"):
+        return ""
+    return f"cleared-{context['ti'].max_tries}"  # clearing raises it by the tries made so far; a retry leaves it
+
+
 def _check_allowed(uri: str, base: Path, allowed_uris: Sequence[str]) -> None:
     """Who may trigger a Dag may not read all that its worker can.
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 from airflow.sdk import BaseOperator
 
 from airflow_agentic.artifacts.digests import digest
-from airflow_agentic.coordinator.batch import answer_run
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.execution import snapshot
 from airflow_agentic.hooks.store import settings_list
+from airflow_agentic.operators.answering import Answering
 from airflow_agentic.operators.node import failing_fast, folder
 from airflow_agentic.operators.publish import publish_answers
 from airflow_agentic.pipeline.inputs import Input, fingerprint, inline_records, read_records
@@ -56,6 +56,7 @@ class ModelOperator(BaseOperator):
         self.records = records
         self.models = models
         self.task = task
+        self._answering = Answering()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Answer and publish below the run's artifacts, in a folder named after this Airflow task."""
@@ -67,8 +68,12 @@ class ModelOperator(BaseOperator):
             parent = folder(context)
             own = type(parent)(parent.store.child(place), parent.allowed_handlers)
             run = own.start(plan, self._chunks(), inputs)
-            answer_run(run, allowed_handlers=parent.allowed_handlers)
+            self._answering.answer(run, context, parent.allowed_handlers)
             return publish_answers(run, context, self.outlets)
+
+    def on_kill(self) -> None:
+        """End the models; answered shards stay."""
+        self._answering.stop()
 
     def _plan(self, name: str) -> Plan:
         cards = Registry.load([self._base() / self.models])

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from airflow.sdk import BaseOperator
 
 from airflow_agentic.execution import Run, snapshot
 from airflow_agentic.hooks.store import settings_list
-from airflow_agentic.operators.inputs import kept_params, run_input, run_options
+from airflow_agentic.operators.inputs import kept_params, run_input, run_options, salt_of
 from airflow_agentic.operators.node import folder
 from airflow_agentic.plan.ir import Plan
 from airflow_agentic.spec.workflow import InputSpec
@@ -41,7 +40,7 @@ class StartOperator(BaseOperator):
         params = dict(context["params"])
         source = run_input(self.input, Path(self.base), context, settings_list("allowed_uris"))
         plan = run_options(snapshot(self.plan), params)
-        salt = uuid4().hex if params.get("recompute") else ""
+        salt = salt_of(context)
         run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=kept_params(params), salt=salt)
         self.log.info("%d records in %d shards", run.rows, len(run.shards))
         for name, info in plan.models.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_agentic.coordinator.batch import answer_run
 from airflow_agentic.hooks.store import settings_list
+from airflow_agentic.operators.answering import Answering
 from airflow_agentic.operators.node import failing_fast
 from airflow_agentic.operators.publish import publish_answers
 from airflow_agentic.operators.start import StartOperator
@@ -22,11 +22,17 @@ class WorkflowOperator(StartOperator):
 
     ui_color = "#e6e4f7"
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._answering = Answering()
+
     def execute(self, context: Context) -> dict[str, Any]:
         """Freeze, answer, publish."""
         with failing_fast():
             run = self.start(context)
-            ti = context["ti"]
-            handlers = settings_list("allowed_handlers")
-            answer_run(run, allowed_handlers=handlers, last_try=ti.try_number > ti.max_tries)
+            self._answering.answer(run, context, settings_list("allowed_handlers"))
             return publish_answers(run, context, self.outlets)
+
+    def on_kill(self) -> None:
+        """End the models; answered shards stay."""
+        self._answering.stop()

@@ -181,19 +181,26 @@ def started(plan: Plan, shard: pa.Table, store: Store | None = None, **options: 
 
 
 def worked(
-    run: Run, world: World, *, lost: Iterable[tuple[str, int]] = (), failed: Iterable[str] = (), until: str = ""
+    run: Run,
+    world: World,
+    *,
+    lost: Iterable[tuple[str, int]] = (),
+    failed: Iterable[str] = (),
+    until: str = "",
+    only: str = "",
 ) -> Run:
     """Run all nodes as Airflow would, each with a run of its own.
 
     :param lost: infer node and unit whose Airflow task fails.
     :param failed: controls whose Airflow task fails.
     :param until: the first node that does not run.
+    :param only: the one node that does.
     """
     for node in run.plan.nodes:
         if node.id == until:
             break
         own = run.folder.open(run.manifest)
-        if node.id in failed:
+        if node.id in failed or only not in ("", node.id):
             continue
         if isinstance(node, Route | Gate):
             own.control(node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 import sys
@@ -12,6 +14,8 @@ from airflow_agentic.cli.render import HEADINGS, Line, Lines, aligned, answer_do
 from airflow_agentic.exceptions import InputError
 
 if TYPE_CHECKING:
+    from io import BufferedRandom
+
     import pyarrow as pa
 
     from airflow_agentic.plan import Plan
@@ -102,8 +106,8 @@ class JsonLinesFile:
     """A file of JSON lines; it appears when it is complete."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._part = path, _part(path)
-        self._file = self._part.open("w", encoding="utf-8")
+        self._part = _Part(path)
+        self._file = io.TextIOWrapper(self._part.file, encoding="utf-8")
 
     def write(self, records: pa.Table, answers: pa.Table) -> None:
         """See :class:`Sink`."""
@@ -112,8 +116,8 @@ class JsonLinesFile:
 
     def close(self, *, complete: bool) -> None:
         """See :class:`Sink`."""
-        self._file.close()
-        _finish(self._part, self._path, complete=complete)
+        self._file.flush()
+        self._part.close(complete=complete)
 
 
 class ParquetFile:
@@ -124,8 +128,8 @@ class ParquetFile:
 
         from airflow_agentic.tables import ANSWER
 
-        self._path, self._part = path, _part(path)
-        self._writer: Any = pq.ParquetWriter(self._part, ANSWER, compression="zstd")
+        self._part = _Part(path)
+        self._writer: Any = pq.ParquetWriter(self._part.file, ANSWER, compression="zstd")
 
     def write(self, records: pa.Table, answers: pa.Table) -> None:
         """See :class:`Sink`."""
@@ -135,7 +139,49 @@ class ParquetFile:
     def close(self, *, complete: bool) -> None:
         """See :class:`Sink`."""
         self._writer.close()
-        _finish(self._part, self._path, complete=complete)
+        self._part.close(complete=complete)
+
+
+class _Part:
+    """What is written of a file that is not complete: ``.NAME.part`` beside it, locked by its writer.
+
+    A killed run leaves it, and its lock ends with it: the next run takes it over, so that none pile up.
+
+    :raises InputError: another run holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._place = path, path.with_name(f".{path.name}.part")
+        while (file := self._locked()) is None:
+            pass
+        file.truncate()
+        self.file = file
+
+    def close(self, *, complete: bool) -> None:
+        """Give it its name, or remove it; only then let go of the lock."""
+        self.file.flush()
+        if complete:
+            self._place.replace(self._path)
+        else:
+            self._place.unlink()
+        self.file.close()
+
+    def _locked(self) -> BufferedRandom | None:
+        """The file, ours alone; ``None`` where its writer was just finishing: it has another name by now."""
+        file = os.fdopen(os.open(self._place, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), self._place.stat()):
+                return file
+        except BlockingIOError:
+            file.close()
+            raise InputError(
+                f"--output {str(self._path)!r} is being written by another run: wait for it, or name another file"
+            ) from None
+        except FileNotFoundError:
+            pass
+        file.close()
+        return None
 
 
 def open_file(path: Path) -> Sink:
@@ -151,17 +197,6 @@ def open_file(path: Path) -> Sink:
         return kind(path)
     except OSError as error:
         raise InputError(f"--output {str(path)!r} cannot be written: {error.strerror or error}") from error
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
-
-
-def _finish(part: Path, path: Path, *, complete: bool) -> None:
-    if complete:
-        part.replace(path)
-    else:
-        part.unlink()
 
 
 def _json_lines(answers: pa.Table) -> list[str]:

@@ -25,8 +25,9 @@ def answer_run(
     """Answer the shards of ``run`` that are not answered yet; the models are loaded once, and ended.
 
     :param pool: an own one where absent.
-    :param last_try: commit also shards in which a model was unavailable, as errors.
-    :raises ModelUnavailableError: not the last try, and a model was unavailable; the other shards are committed.
+    :param last_try: commit also shards in which a model was unavailable, without it.
+    :raises ModelUnavailableError: not the last try, and a model was unavailable; the other shards are committed. Or
+        the pool was killed: whatever it was asked since is not committed, also on the last try.
     """
 
     waiting: list[int] = []
@@ -37,8 +38,10 @@ def answer_run(
             for shard in run.shards:
                 if run.answered(shard) is not None:
                     continue
-                answers = await coordinator.answer_prepared(run.records(shard))
-                if last_try or not _can_be_better(answers):
+                answers, lost = await coordinator.answer_prepared(run.records(shard))
+                if coordinator.pool.killed:
+                    raise ModelUnavailableError(f"stopped before shard {shard.number} was committed; a retry resumes")
+                if last_try or not (lost or _can_be_better(answers)):
                     run.commit_answers(shard, answers)
                 else:
                     waiting.append(shard.number)

@@ -64,9 +64,14 @@ class Coordinator:
         prepared = functions.preprocess(node, records, allowed_handlers=self.allowed_handlers)
         return await _Execution(self, prepared, until).run()
 
-    async def answer_prepared(self, records: pa.Table) -> pa.Table:
-        """Answer a shard that is preprocessed already, without a deadline."""
-        return await _Execution(self, records, None).run()
+    async def answer_prepared(self, records: pa.Table) -> tuple[pa.Table, frozenset[str]]:
+        """Answer a shard that is preprocessed already, without a deadline.
+
+        :returns: the answers, and the models that were lost on the way (their process died, say, and again when it was
+            tried once more): without that the answers might be others, also those that are no errors.
+        """
+        execution = _Execution(self, records, None)
+        return await execution.run(), frozenset(execution.lost)
 
     def run(self, records: pa.Table, *, deadline: float | None = None) -> pa.Table:
         """:meth:`answer` for callers without an event loop; ends the models afterwards."""
@@ -87,6 +92,7 @@ class _Execution:
         self.owner = coordinator
         self.plan = coordinator.plan
         self.until = until
+        self.lost: set[str] = set()
         self.state = ShardState(self.plan, records)
         self.decider = Decider(self.plan.models, load=coordinator.pool.load)
 
@@ -149,6 +155,9 @@ class _Execution:
                 failure = error
                 if not error.retryable:
                     break
+        in_time = until is None or self.owner.clock() < until  # a deadline that the plan states is no loss
+        if failure.retryable and in_time:
+            self.lost.add(model)
         return _failed(records, model, self.plan.models[model].version, failure)
 
     def _until(self, node: Infer) -> float | None:

@@ -65,6 +65,12 @@ class ModelPool:
         self._under_way: dict[str, int] = {}
         self._calls: set[asyncio.Task[pa.Table]] = set()
         self._closing = False
+        self._killed = False
+
+    @property
+    def killed(self) -> bool:
+        """Whether :meth:`kill` was called: it answers nothing any more."""
+        return self._killed
 
     @property
     def load(self) -> Mapping[str, int]:
@@ -115,6 +121,7 @@ class ModelPool:
         self._under_way[card.name] = self._under_way.get(card.name, 0) + 1
         try:
             async with model.lock:
+                self._refuse_killed(card.name)
                 model.caller = asyncio.current_task()
                 try:
                     predictor = model.predictor or await self._load(model)
@@ -136,6 +143,7 @@ class ModelPool:
             model.loading = False
         if self._closing:
             raise ModelUnavailableError(f"{model.card.name!r} was loaded too late: its pool is being closed")
+        self._refuse_killed(model.card.name)
         return predictor
 
     async def _make_room(self) -> None:
@@ -153,6 +161,20 @@ class ModelPool:
         predictor, model.predictor = model.predictor, None
         if predictor is not None:
             await asyncio.to_thread(predictor.close)
+
+    def kill(self) -> None:
+        """End every model process at once; calls under way, and all later ones, raise :class:`ModelUnavailableError`.
+
+        For a signal handler, or another thread. :meth:`close` frees what is left.
+        """
+        self._killed = True
+        for model in list(self._models.values()):
+            if isinstance(model.predictor, ModelProcess):
+                model.predictor.kill()
+
+    def _refuse_killed(self, name: str) -> None:
+        if self._killed:
+            raise ModelUnavailableError(f"{name!r} was not asked: whoever runs this was told to stop")
 
     async def close(self) -> None:
         """End every model, also one that hangs in its process; a later call loads it again."""

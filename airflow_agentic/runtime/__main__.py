@@ -14,8 +14,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--requests", type=int, required=True, help="inherited file descriptor to read requests from")
     parser.add_argument("--replies", type=int, required=True, help="inherited file descriptor to write replies to")
+    parser.add_argument(
+        "--lifeline", type=int, required=True, help="inherited file descriptor that ends with the parent"
+    )
     options = parser.parse_args(arguments)
-    serve(options.requests, options.replies)
+    serve(options.requests, options.replies, options.lifeline)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -39,15 +40,17 @@ def card_from_json(value: dict[str, Any]) -> ModelCard:
     return build(ModelCard, value["spec"], Source(value["file"]), Path(value["folder"]))
 
 
-def serve(requests: int, replies: int) -> None:
+def serve(requests: int, replies: int, lifeline: int) -> None:
     """Answer the requests of the pipe ``requests`` until it ends.
 
     :param requests: file descriptor to read from.
     :param replies: file descriptor to write to.
+    :param lifeline: file descriptor of a pipe that ends with the parent.
     """
-    for descriptor in (requests, replies):
+    for descriptor in (requests, replies, lifeline):
         os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it closes the pipe
+    _end_at_the_end_of(lifeline)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     predictor: Predictor | None = None
     with open(requests, "rb") as source, open(replies, "wb") as target:
@@ -113,8 +116,24 @@ def _portable(error: Exception) -> AgenticError:
     return as_record_error(error)
 
 
+def _end_at_the_end_of(lifeline: int) -> None:
+    """Have the kernel end this process when its parent is gone, also where native code keeps the GIL for ever.
+
+    Its default action does: no thread of ours need run. ``PR_SET_PDEATHSIG`` would fire too early, when the *thread*
+    that started this process ends.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        os.read(lifeline, 1)
+    except BlockingIOError:
+        return
+    os._exit(ORPHANED)  # it had ended before the kernel was asked
+
+
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, also in the middle of a batch."""
+    """End this process when its parent is gone, although a child that it forked holds the lifeline."""
     pause = threading.Event()
     while os.getppid() == parent:
         pause.wait(1.0)

@@ -45,6 +45,7 @@ class ChildProcess:
     def __init__(self, card: ModelCard) -> None:
         requests, self._requests = os.pipe()
         self._replies, replies = os.pipe()
+        lifeline, self._lifeline = os.pipe()  # nobody writes: its end tells the child, in any state, that we are gone
         self._why: str | None = None
         command = [
             sys.executable,
@@ -53,12 +54,13 @@ class ChildProcess:
             "airflow_agentic.runtime",
             f"--requests={requests}",
             f"--replies={replies}",
+            f"--lifeline={lifeline}",
         ]
         try:
             self.process = subprocess.Popen(
                 command,
                 env=environment(card),
-                pass_fds=(requests, replies),
+                pass_fds=(requests, replies, lifeline),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -66,10 +68,12 @@ class ChildProcess:
         except BaseException:
             os.close(self._requests)
             os.close(self._replies)
+            os.close(self._lifeline)
             raise
         finally:
             os.close(requests)
             os.close(replies)
+            os.close(lifeline)
         for descriptor in (self._requests, self._replies):
             os.set_blocking(descriptor, False)
             _widen(descriptor)
@@ -146,6 +150,7 @@ class ChildProcess:
             self.process.kill()
             self.process.wait()
         os.close(self._replies)
+        os.close(self._lifeline)
         self._log.join(CLOSE_SECONDS)
 
     def _exactly(self, length: int, deadline: float, watch: Watch) -> bytearray:

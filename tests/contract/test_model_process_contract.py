@@ -267,22 +267,28 @@ def test_start_does_not_leave_a_child_behind(tmp_path: Path) -> None:
     assert process.pid is None
 
 
-def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["hang", "stuck"])
+def test_a_child_ends_with_its_parent(tmp_path: Path, state: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = f"stuck {pipe}" if state == "stuck" else state
     program = (
         "import sys, tiny_models as tiny, test_model_process_contract as here, pathlib, threading\n"
         "process = here.ModelProcess(here.moody_card(pathlib.Path('.')), allowed_handlers=here.ALLOWED)\n"
         "process.load()\n"
-        "threading.Thread(target=lambda: process.predict(here.texts('hang')), daemon=True).start()\n"
+        "threading.Thread(target=lambda: process.predict(here.texts(sys.argv[1])), daemon=True).start()\n"
         "print(process.pid, flush=True)\n"
         "threading.Event().wait()\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment, cwd=tmp_path, text=True
+        [sys.executable, "-c", program, text], stdout=subprocess.PIPE, env=environment, cwd=tmp_path, text=True
     )
     assert parent.stdout is not None
     with parent, parent.stdout:
         child = os.pidfd_open(int(parent.stdout.readline()))
+        if state == "stuck":
+            pipe.read_text()
         parent.send_signal(signal.SIGKILL)
     import select
 

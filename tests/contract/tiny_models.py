@@ -194,6 +194,12 @@ def moody(text: str) -> Any:
         os._exit(7)
     if text == "hang":
         threading.Event().wait()
+    if text.startswith("stuck "):
+        import ctypes
+        from pathlib import Path
+
+        Path(text.removeprefix("stuck ")).write_text("stuck")  # a pipe: its reader waits for this
+        ctypes.PyDLL(None).pause()  # native code that keeps the GIL: no thread runs
     if text == "grow":
         hoard = bytearray(600 * 2**20)
         threading.Event().wait()

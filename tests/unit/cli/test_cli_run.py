@@ -16,6 +16,7 @@ import pytest
 from cli_samples import write_model, write_workflow
 
 from airflow_agentic import tables
+from airflow_agentic.cli.outputs import open_file
 
 if TYPE_CHECKING:
     from cli_samples import Run
@@ -174,6 +175,24 @@ def test_an_output_that_cannot_be_written(project: Path, run: Run) -> None:
     assert result.stderr == "error: --output 'a.csv': name a file that ends in .jsonl or .parquet\n"
     result = run("--output", "nowhere/a.jsonl", "-i", "good")
     assert result.stderr == "error: --output 'nowhere/a.jsonl' cannot be written: No such file or directory\n"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_what_a_killed_run_left_is_taken_over(project: Path, run: Run, name: str) -> None:
+    (project / f".{name}.part").write_text("the first half of a long answer, and then nothing\n" * 1000)
+    assert run("--output", name, "-i", "good").exit_code == 0
+    assert [path.name for path in project.glob("*a.*")] == [name]
+    assert (project / name).stat().st_size < 20_000
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_an_output_that_another_run_writes(project: Path, run: Run, name: str) -> None:
+    sink = open_file(project / name)
+    result = run("--output", name, "-i", "good")
+    sink.close(complete=False)
+    said = f"--output {name!r} is being written by another run: wait for it, or name another file"
+    assert (result.exit_code, result.stderr) == (2, f"error: {said}\n")
+    assert list(project.glob("*a.*")) == []
 
 
 def test_an_error_midway_leaves_no_output(project: Path, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from executing import ALLOWED, CARDS, MOODS, World, comparable, coordinated, rec
 from airflow_agentic import tables
 from airflow_agentic.coordinator import Coordinator, ModelPool
 from airflow_agentic.coordinator.batch import answer_run
-from airflow_agentic.exceptions import AnswersFailedError, ModelError, ModelLoadError
+from airflow_agentic.exceptions import AnswersFailedError, ModelError, ModelLoadError, ModelUnavailableError
 from airflow_agentic.execution.publish import publish
 from airflow_agentic.pipeline.inputs import inline_records
 from airflow_agentic.plan import Plan
@@ -246,6 +247,51 @@ class TestCompactBatch:
         world = World()
         answer_run(run.folder.open(run.manifest), pool=ModelPool(starter=world.start))
         assert len(world.seen["b"]) == 6  # of the second shard, whose bad record is not asked about
+
+    @pytest.mark.parametrize("use", [VOTE, {"cascade": ["a", "b"], "accept": "prediction.score >= 0.01"}])
+    def test_a_shard_that_lost_a_model_waits_for_the_last_try(self, use: Any) -> None:
+        shard = records(8)
+        plan = compiled(use, *CARDS)
+        run = started(plan, shard)
+        message = (
+            r"^a model was unavailable in 1 of 1 shards \(first: 0\); the others are committed and will not run again$"
+        )
+        with pytest.raises(ModelUnavailableError, match=message):
+            answer_run(run, pool=ModelPool(starter=World(lost=frozenset({"a"})).start), last_try=False)
+        assert run.answered(run.shards[0]) is None, "without 'a' there are answers, but others"
+        answer_run(run, pool=ModelPool(starter=World(dying=Counter({"a": 1})).start), last_try=False)
+        assert [comparable(answers) for _, answers in run.answers()] == [comparable(coordinated(plan, shard))]
+
+    def test_the_last_try_commits_what_can_be_answered_without_the_lost_model(self) -> None:
+        run = started(compiled(VOTE, *CARDS), TEXTS)
+        answer_run(run, pool=ModelPool(starter=World(lost=frozenset({"a"})).start))
+        assert [set(answers.column("model").to_pylist()) for _, answers in run.answers()] == [{"ensemble(b, c)"}]
+
+    def test_a_member_that_misses_the_ensembles_own_deadline_is_not_lost(self) -> None:
+        run = started(compiled({**VOTE, "deadline": "100ms"}, *CARDS), TEXTS)
+        world = World(held=held("a"))
+
+        class LetGo(ModelPool):
+            async def close(self) -> None:
+                world.held["a"].set()
+                await super().close()
+
+        answer_run(run, pool=LetGo(starter=world.start), last_try=False)
+        assert run.answered(run.shards[0]) is not None
+
+    def test_a_killed_pool_commits_nothing_more(self) -> None:
+        run = started(compiled(VOTE, *CARDS, shard={"rows": 1}), TEXTS)
+
+        class Killing(World):
+            def enter(self, name: str) -> None:
+                if name == "a" and self.calls["a"]:
+                    pool.kill()
+                super().enter(name)
+
+        pool = ModelPool(starter=Killing().start)
+        with pytest.raises(ModelUnavailableError, match=r"^stopped before shard 1 was committed; a retry resumes$"):
+            answer_run(run, pool=pool)
+        assert [run.answered(shard) is not None for shard in run.shards] == [True, False, False]
 
     def test_editing_publish_or_on_error_answers_nothing_again(self) -> None:
         run = started(compiled("b", *CARDS, shard={"rows": 7}), records())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from builders import card, compiled
 
 from airflow_agentic.exceptions import InputError
-from airflow_agentic.operators.inputs import fill, run_input, run_options, window
+from airflow_agentic.operators.inputs import fill, run_input, run_options, salt_of, window
 from airflow_agentic.spec.workflow import InputSpec
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -26,6 +27,16 @@ def context(interval: bool = False, /, **params: Any) -> Any:
 def read(spec: InputSpec | None, base: Path, **params: Any) -> list[dict[str, Any]]:
     source = run_input(spec, base, context(**params), ())
     return [row for table in source.chunks() for row in table.to_pylist()]
+
+
+def test_the_salt_of_recompute_is_the_same_in_each_retry_and_another_after_clearing() -> None:
+    def salt(tries: int, max_tries: int, recompute: bool = True) -> str:
+        ti = SimpleNamespace(try_number=tries, max_tries=max_tries)
+        return salt_of({"params": {"recompute": recompute}, "ti": ti})  # type: ignore[arg-type, typeddict-item]
+
+    assert salt(1, 2) == salt(2, 2) == salt(3, 2) != ""
+    assert salt(4, 5) == salt(5, 5) != salt(3, 2)
+    assert salt(1, 2, recompute=False) == ""
 
 
 def test_the_window_is_the_runs_data_interval() -> None:
