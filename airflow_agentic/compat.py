@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseBranchOperator, CronDataIntervalTimetable, conf
+    from airflow.sdk.bases.decorator import determine_kwargs
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 else:
     try:
@@ -21,6 +22,10 @@ else:
     except ImportError:  # 3.1
         from airflow.configuration import conf
     try:
+        from airflow.sdk.bases.decorator import determine_kwargs
+    except ImportError:  # 3.1
+        from airflow.utils.operator_helpers import determine_kwargs
+    try:
         from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
     except ImportError:  # 3.1
         from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
@@ -32,4 +37,5 @@ __all__ = [
     "BaseBranchOperator",
     "CronDataIntervalTimetable",
     "conf",
+    "determine_kwargs",
 ]

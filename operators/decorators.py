@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
 from airflow.sdk.definitions._internal.types import SET_DURING_EXECUTION
 
+from airflow_agentic.compat import determine_kwargs
 from airflow_agentic.operators.model import ModelOperator
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _ModelDecoratedOperator(DecoratedOperator, ModelOperator):
 
     def execute(self, context: Context) -> Any:
         """Collect the records, then answer them."""
-        kwargs = self.determine_kwargs(context)
+        kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         self.records = self.python_callable(*self.op_args, **kwargs)
         return ModelOperator.execute(self, context)
 

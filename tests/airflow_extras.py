@@ -87,10 +87,10 @@ def own():
     ModelOperator(task_id="from-file", model="words", records="reviews.jsonl", task="text-analysis") << listed
 
     @task.agentic_model(model={"cascade": ["words", "words"], "accept": "prediction.score > 0.7"})
-    def decorated(names):
-        return [f"{name} is good and wonderful" for name in names]
+    def decorated(names, word, dag_run):
+        return [f"{name} is {word} and wonderful in {dag_run.dag_id}" for name in names]
 
-    decorated(["this", "that"])
+    decorated(["this", "that"], word="good")
 
 own()
 """

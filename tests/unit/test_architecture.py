@@ -108,7 +108,7 @@ def test_production_code_does_not_assert() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
         for file in sources()
-        if file.is_relative_to(PACKAGE) or file.parent.name in {"operators", "plugins"}
+        if file.relative_to(ROOT).parts[0] in {PACKAGE.name, "operators", "plugins"}
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Assert)
     ]
