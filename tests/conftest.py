@@ -19,6 +19,7 @@ BUILT: Final = Path(__file__).resolve().parents[1] / "dags" / "built"
 
 settings.register_profile("project", deadline=None, database=None)
 settings.register_profile("deep", deadline=None, database=None, max_examples=3000)
+settings.register_profile("mutation", deadline=None, database=None, max_examples=25, derandomize=True)
 settings.load_profile("project")
 
 

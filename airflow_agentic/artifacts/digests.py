@@ -28,7 +28,7 @@ def digest(value: Any) -> str:
     :raises ValueError: a float is not finite; JSON has no word for it.
     """
     _check(value, "$")
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 

@@ -127,11 +127,11 @@ def _members(combiner: Combiner, asked: list[Leaf], slot: Slot, rows: int) -> pa
         index_parts.append(index[here])
         node_parts.append(np.full(len(here), number))
         used_parts.append(slot.used.get(leaf.node, np.zeros(rows, bool))[here])
-    row = np.concatenate(row_parts) if row_parts else np.empty(0, np.int64)
+    row = np.concatenate(row_parts)
     order = np.argsort(row, kind="stable")
-    index = np.concatenate(index_parts)[order] if index_parts else np.empty(0, np.int64)
-    node = np.concatenate(node_parts)[order] if node_parts else np.empty(0, np.int64)
-    used = np.concatenate(used_parts)[order] if used_parts else np.empty(0, bool)
+    index = np.concatenate(index_parts)[order]
+    node = np.concatenate(node_parts)[order]
+    used = np.concatenate(used_parts)[order]
     taken = combiner.pool.take(index, ["model", "model_version", "label", "score", "value", "error"])
     error = taken.column("error").combine_chunks()
     values = [

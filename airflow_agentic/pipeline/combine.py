@@ -34,8 +34,6 @@ class Combiner:
         if isinstance(combination, Chained):
             return self._chained(combination)
         if isinstance(combination, Primary):
-            for shadow in combination.shadows:
-                self.slot(shadow)
             return self.slot(combination.primary)
         if isinstance(combination, FirstAccepted):
             return self._first_accepted(combination)
@@ -44,7 +42,7 @@ class Combiner:
     def _leaf(self, leaf: Leaf) -> Slot:
         if leaf.node in self.leaves:
             return self.leaves[leaf.node]
-        rows = self.shard.assigned.get(leaf.node, np.empty(0, np.int64))
+        rows = self.shard.assigned[leaf.node]
         index = np.full(len(self.shard), -1, dtype=np.int64)
         if len(rows):
             found = self.shard.predictions.get(leaf.node)
@@ -82,8 +80,7 @@ class Combiner:
         chosen = self._none()
         for number, slot in enumerate(slots):
             if number < len(cascade.gates):
-                nobody = np.zeros(len(self.shard), bool)
-                good = slot.present & self.shard.accepted.get(cascade.gates[number], nobody)
+                good = slot.present & self.shard.accepted[cascade.gates[number]]
             else:
                 good = self.pool.valid(slot.index)
             chosen = _merge(chosen, slot, good & ~chosen.present)

@@ -50,8 +50,10 @@ _HAS_OR_TEXT: Final = re.compile(
     rf"//[^\n]*|\b(?:[rR][bB]?|[bB][rR])(?:{_QUOTED})|{_ESCAPED}|(?<![\w.])(?P<has>has)(?=\s*\()", re.DOTALL
 )
 
-_PROBLEM: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_PROBLEM: Final = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
+"""Line and column are -1 where CEL gives up on the expression as a whole."""
 _STATUS: Final = re.compile(r"^[A-Z_]+: ")
+_STATUS_BEHIND: Final = re.compile(r" \[[A-Z_]+\]$", re.MULTILINE)
 _ABSENT: Final = re.compile(r'No value with name "(.+)" found in Activation')
 
 
@@ -207,17 +209,18 @@ def _shown(expression: str, line: int, column: int) -> str:
 
 def _explain(error: str, expression: str, names: list[str]) -> str:
     """CEL's compile errors in one line."""
-    found = _PROBLEM.findall(error)
+    error = _STATUS_BEHIND.sub("", error)
     lines = expression.split("\n")
     problems = []
-    for line, column, text in found:
-        text = text.replace(f"'{HAS_FUNCTION}'", "'has'").removesuffix(" [INVALID_ARGUMENT]")
+    for line, column, text in _PROBLEM.findall(error):
+        where = max(int(line), 1), max(int(column), 1)
+        text = text.replace(f"'{HAS_FUNCTION}'", "'has'")
         text = re.sub(r"wrapper\((\w+)\)", r"\1", text).partition(" expecting {")[0]
         undeclared = re.fullmatch(r"undeclared reference to '(.+)' \(in container ''\)", text)
         if undeclared:
-            text = _undeclared(undeclared[1], names, called=lines[int(line) - 1][int(column) - 1 :].startswith("("))
-        problems.append(f"{_shown(expression, int(line), int(column))}: {text}")
-    return "; ".join(problems) or " ".join(_STATUS.sub("", error).split())
+            text = _undeclared(undeclared[1], names, called=lines[where[0] - 1][where[1] - 1 :].startswith("("))
+        problems.append(f"{_shown(expression, *where)}: {text}")
+    return "; ".join(dict.fromkeys(problems)) or f"column 1: {' '.join(_STATUS.sub('', error).split())}"
 
 
 def _undeclared(name: str, names: list[str], *, called: bool) -> str:

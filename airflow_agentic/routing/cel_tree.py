@@ -87,22 +87,18 @@ class CheckedTree:
 
     def with_variables(self, names: Mapping[int, str]) -> bytes:
         """Serialize it with the nodes of these ids replaced by a variable each."""
+        # of two references of one id the last counts, as in every map of protobuf's
         references = b"".join(
             _encode(2, _encode(1, node) + _encode(2, _encode(1, name.encode()))) for node, name in names.items()
         )
-        kept = (raw for number, value, raw in self._body if number != 4 and not self._refers(number, value, names))
-        return self._serialize(b"".join(kept) + references, _substitute(self._single(4), "Expr", names))
+        return self._serialize(references + _encode(4, _substitute(self._single(4), "Expr", names)))
 
     def only(self, node: Node) -> bytes:
         """Serialize one node of it as an expression of its own."""
-        return self._serialize(b"".join(raw for number, _, raw in self._body if number != 4), node.raw)
+        return self._serialize(_encode(4, node.raw))
 
-    def _serialize(self, rest: bytes, root: bytes) -> bytes:
-        return self._url + _encode(2, rest + _encode(4, root))
-
-    @staticmethod
-    def _refers(number: int, value: int | bytes, names: Mapping[int, str]) -> bool:
-        return number == 2 and _is_bytes(value) and _number(_values(value).get(1)) in names
+    def _serialize(self, changed: bytes) -> bytes:
+        return self._url + _encode(2, b"".join(raw for number, _, raw in self._body if number != 4) + changed)
 
     def _single(self, wanted: int) -> bytes:
         return next((value for number, value, _ in self._body if number == wanted and _is_bytes(value)), b"")

@@ -151,3 +151,81 @@ def test_a_row_does_not_depend_on_the_others(method: str, rows: list[list[Any]],
     for row, found in zip(rows, whole, strict=True):
         alone = combined(node, [row])[0]
         assert {**alone, "row": None, "record_id": None} == {**found, "row": None, "record_id": None}
+
+
+def ties(rows: Sequence[Any]) -> bool:
+    """Whether two members say the same of how sure they are: then their order decides."""
+    sure = [row["score"] for row in rows if isinstance(row, dict) and "error" not in row]
+    return len(set(sure)) < len(sure)
+
+
+@pytest.mark.parametrize("method", ["majority-vote", "weighted-vote", "mean", "weighted-mean", "best-score", "merge"])
+@given(rows_of(labelled), weights, st.integers(1, 4), st.data())
+def test_the_order_of_members_changes_nothing_but_ties(
+    method: str, rows: list[list[Any]], weight: list[float], quorum: int, data: st.DataObject
+) -> None:
+    node = node_of(method, rows, weight, quorum)
+    order = data.draw(st.permutations(range(len(node.names))), "order")
+    members = {name: tuple(getattr(node, name)[place] for place in order) for name in ("members", "names", "weights")}
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(node.names)}
+    combiner = Combiner(shard(columns))
+    slot = combiner.slot(node.model_copy(update=members))
+    other = combiner.pool.take(slot.index).to_pylist()
+    for row, one, two in zip(rows, combined(node, rows), other, strict=True):
+        codes = [one["error"] and one["error"]["code"], two["error"] and two["error"]["code"]]
+        assert codes[0] == codes[1]
+        assert one["output"] == two["output"]
+        if method not in {"weighted-vote", "majority-vote"}:  # of equal votes the surer label wins, with another share
+            assert (one["score"] is None) == (two["score"] is None)
+            assert one["score"] is None or math.isclose(one["score"], two["score"], abs_tol=TOLERANCE)
+        if method in {"mean", "weighted-mean"} and one["scores"] is not None:
+            means = [{entry["label"]: entry["p"] for entry in made["scores"]} for made in (one, two)]
+            assert means[0].keys() == means[1].keys()
+            assert all(math.isclose(p, means[1][label], abs_tol=TOLERANCE) for label, p in means[0].items())
+        elif not ties(row):
+            assert one["label"] == two["label"]
+
+
+@pytest.mark.parametrize("method", ["majority-vote", "weighted-vote", "mean", "weighted-mean", "best-score", "merge"])
+@given(rows_of(labelled), weights, st.integers(1, 3))
+def test_a_higher_quorum_only_takes_answers_away(
+    method: str, rows: list[list[Any]], weight: list[float], quorum: int
+) -> None:
+    lower, higher = (combined(node_of(method, rows, weight, asked), rows) for asked in (quorum, quorum + 1))
+    for less, more in zip(lower, higher, strict=True):
+        if less["error"] is not None:
+            assert more["error"]["code"] == less["error"]["code"] == "quorum_not_met"
+        elif more["error"] is not None:
+            assert more["error"]["code"] == "quorum_not_met"
+        else:
+            assert more == less
+
+
+@pytest.mark.parametrize("method", ["majority-vote", "weighted-vote", "mean", "weighted-mean", "best-score"])
+@given(rows_of(labelled), weights, st.integers(1, 4))
+def test_scores_stay_within_those_of_the_members(
+    method: str, rows: list[list[Any]], weight: list[float], quorum: int
+) -> None:
+    for row, found in zip(rows, combined(node_of(method, rows, weight, quorum), rows), strict=True):
+        said = [row[place] for place in valid(row)]
+        if found["score"] is None or found["error"] is not None:
+            continue
+        assert 0 <= found["score"] <= 1 + TOLERANCE
+        if method == "best-score":
+            assert found["score"] == max(one["score"] or 0.0 for one in said)
+        if method in {"mean", "weighted-mean"}:
+            given_scores = [entry["p"] for one in said for entry in one.get("scores") or []]
+            given_scores += [one["score"] or 0.0 for one in said if not one.get("scores")]
+            assert found["score"] <= max(given_scores) + TOLERANCE
+
+
+@pytest.mark.parametrize("method", ["mean", "weighted-mean", "median"])
+@given(rows_of(numbers), weights, st.integers(1, 4))
+def test_numbers_stay_between_those_of_the_members(
+    method: str, rows: list[list[Any]], weight: list[float], quorum: int
+) -> None:
+    for row, found in zip(rows, combined(node_of(method, rows, weight, quorum), rows), strict=True):
+        if found["error"] is None and found["value"] is not None:
+            values = [row[place] for place in valid(row)]
+            slack = TOLERANCE * max(1.0, *(abs(value) for value in values))
+            assert min(values) - slack <= found["value"] <= max(values) + slack

@@ -95,6 +95,7 @@ def test_any_text_compiles_and_agrees_or_is_refused_in_one_line(expression: str,
     except ConditionError as error:
         refusal = str(error)
     if refusal:
+        assert refusal.startswith(("column ", "line "))
         assert "\n" not in refusal
     else:
         check_condition(expression, rows, arrow_columns(rows))

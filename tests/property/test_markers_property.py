@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from airflow_agentic.artifacts import Markers, Store, digest
+from airflow_agentic.artifacts import Marker, Markers, Store, digest
 from airflow_agentic.exceptions import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -75,3 +79,108 @@ def test_markers_are_a_map_that_keeps_the_first(history: list[tuple[str, int, st
         marker = markers.find(*address)
         assert marker is not None
         assert markers.read(marker).column("row").to_pylist() == list(range(rows))
+
+
+class DeadError(Exception):
+    """The writer's process ends here."""
+
+
+class Interrupted(Store):
+    """A store in which something happens ahead of a writer's operations.
+
+    :param events: what happens ahead of each write, create and read in turn; ``None`` is nothing.
+    """
+
+    def __init__(self, store: Store, events: Iterable[Callable[[], None] | None]) -> None:
+        super().__init__(store._objects, store.base, store._prefix)
+        self._events = iter(events)
+
+    def _happen(self) -> None:
+        event = next(self._events, None)
+        if event is not None:
+            event()
+
+    def read(self, name: str) -> bytes:
+        self._happen()
+        return super().read(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        self._happen()
+        super().write(name, data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        self._happen()
+        created = super().create(name, data)
+        self._happen()
+        return created
+
+
+Address = tuple[str, int, str]
+addresses = st.tuples(st.sampled_from(["infer", "gate"]), st.integers(0, 1), st.sampled_from(["k", "k2"]))
+
+
+class ManyWriters(RuleBasedStateMachine):
+    """Writers of the same shards whose steps interleave, and of which some die between two steps.
+
+    A commit has up to four steps: write the data, create the marker, (it is there,) read that of who was first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = Store.open("memory://")
+        self.standing: dict[Address, Marker] = {}
+        self.written = 0
+
+    def commit(self, store: Store, address: Address) -> Marker:
+        """One writer's commit of an answer that nobody else gives."""
+        self.written += 1
+        mine = self.written
+        marker = Markers(store).commit(*address, pa.table({"row": range(mine)}), {"rows": mine})
+        first = self.standing.setdefault(address, marker)
+        assert marker == first
+        return marker
+
+    @rule(address=addresses)
+    def one_commits(self, address: Address) -> None:
+        self.commit(self.store, address)
+
+    @rule(address=addresses, others=st.lists(st.none() | addresses, max_size=4))
+    def others_commit_between_the_steps_of_one(self, address: Address, others: list[Address | None]) -> None:
+        events = [other and (lambda other=other: self.commit(self.store, other)) for other in others]
+        self.commit(Interrupted(self.store, events), address)
+
+    @rule(address=addresses, step=st.integers(0, 3))
+    def one_dies(self, address: Address, step: int) -> None:
+        """Before the marker is created nothing is committed; after that, all of it is."""
+
+        def die() -> None:
+            raise DeadError
+
+        mine, known = self.written + 1, address in self.standing
+        try:
+            self.commit(Interrupted(self.store, [None] * step + [die]), address)
+        except DeadError:
+            found = Markers(self.store).find(*address)
+            assert (found is not None) == (known or step == 2)
+            if found is not None and not known:
+                assert found.data.rows == mine
+                self.standing[address] = found
+
+    @invariant()
+    def readers_see_the_first_answer_of_each_and_nothing_else(self) -> None:
+        markers = Markers(self.store)
+        keys = {
+            (node, shard, key)
+            for node in ("infer", "gate")
+            for shard, present in markers.keys(node).items()
+            for key in present
+        }
+        assert keys == set(self.standing)
+        for address, first in self.standing.items():
+            marker = markers.find(*address)
+            assert marker == first
+            assert markers.read(first).column("row").to_pylist() == list(range(first.counts["rows"]))
+
+
+TestManyWriters = ManyWriters.TestCase
+TestManyWriters.settings = settings(stateful_step_count=12)

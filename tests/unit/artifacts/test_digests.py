@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from airflow_agentic.artifacts import digest, file_digest, tree_digest
 from airflow_agentic.exceptions import ArtifactError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def sha256(data: bytes) -> str:
@@ -97,3 +95,23 @@ def test_refuses_what_is_no_file(tmp_path: Path, kind: str) -> None:
     with pytest.raises(ArtifactError) as caught:
         tree_digest(path if kind == "absent" else path.parent)
     assert str(caught.value) == f"{str(path)!r} cannot be digested: it is no file; check the path"
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a user who may not read it; root may read everything."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"x")
+
+    def denied(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", denied)
+        with pytest.raises(ArtifactError) as caught:
+            tree_digest(tmp_path / "model")
+    message = f"{str(tmp_path / 'model')!r} cannot be digested: Permission denied; make it readable"
+    assert str(caught.value) == message
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(ArtifactError) as caught:
+        file_digest(tmp_path / "model" / "weights")
+    assert str(caught.value) == message.replace("model'", "model/weights'")

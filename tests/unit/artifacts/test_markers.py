@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -145,6 +146,44 @@ def test_a_damaged_marker_is_refused(store: Store, data: str, message: str) -> N
     assert str(caught.value) == f"memory:///n/part-0.k.json {message}"
 
 
+def test_a_frozen_document_is_laid_out_for_people_and_refused_where_damaged(store: Store) -> None:
+    markers = Markers(store)
+    markers.freeze("plan.json", {"workflow": "w", "nodes": ["ä"]})
+    assert store.read("plan.json") == b'{\n "workflow": "w",\n "nodes": [\n  "\\u00e4"\n ]\n}'
+    store.write("plan.json", b"{")
+    with pytest.raises(ArtifactError) as caught:
+        markers.freeze("plan.json", {})
+    assert str(caught.value).startswith("memory:///plan.json is damaged: it is no JSON: ")
+
+
+def test_a_data_file_that_is_no_parquet_is_named(store: Store) -> None:
+    markers = Markers(store)
+    marker = markers.commit("n", 0, "k", TABLE, {})
+    store.write(marker.data.name, b"PAR1")
+    pinned = replace(marker, data=replace(marker.data, sha256=hashlib.sha256(b"PAR1").hexdigest()))
+    with pytest.raises(ArtifactError) as caught:
+        markers.read(pinned)
+    assert str(caught.value) == (
+        f"memory:///{marker.data.name} is no Parquet file: Parquet file size is 4 bytes, smaller than the minimum file "
+        "footer (8 bytes); delete it and clear what wrote it"
+    )
+
+
+def test_only_what_lies_beside_the_data_is_a_marker(store: Store) -> None:
+    """The listing of a node's keys does not walk through its data files."""
+    listed: list[bool] = []
+
+    class Listing(Store):
+        def list(self, prefix: str = "", *, recursive: bool = True) -> list[str]:
+            listed.append(recursive)
+            return super().list(prefix, recursive=recursive)
+
+    store.write("n/data/part-1.k.json", b"{}")
+    Markers(store).commit("n", 0, "k", TABLE, {})
+    assert Markers(Listing(store._objects, store.base, store._prefix)).keys("n") == {0: ["k"]}
+    assert listed == [False]
+
+
 def test_a_marker_copied_to_another_place_is_refused(store: Store) -> None:
     markers = Markers(store)
     markers.commit("n", 0, "k", TABLE, {})
@@ -178,6 +217,8 @@ def test_refuses_what_would_leave_the_layout(store: Store, node: str, shard: int
 
 
 def test_refuses_a_document_that_is_no_json(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"^Out of range float values are not JSON compliant"):
+        Markers(store).freeze("plan.json", {"score": float("nan")})
     with pytest.raises(TypeError, match=r"^Object of type datetime is not JSON serializable$"):
         Markers(store).freeze("plan.json", {"at": datetime.now(UTC)})
     assert store.list() == []

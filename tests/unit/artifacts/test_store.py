@@ -9,11 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from obstore.store import LocalStore, MemoryStore
 
 import airflow_agentic
 from airflow_agentic.artifacts import NotFoundError, Store, StoreRefusedError
-from airflow_agentic.exceptions import InputError, StoreError
+from airflow_agentic.artifacts.store import RETRY, parse_table
+from airflow_agentic.exceptions import ArtifactError, InputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +98,102 @@ def test_refuses_options_it_would_ignore() -> None:
         "s3://bucket cannot be opened: Configuration key: 'regoin' is not valid for store 'S3'; "
         "check the store's options"
     )
+
+
+def test_memory_takes_no_options_and_keeps_to_its_prefix() -> None:
+    with pytest.raises(InputError, match=r"^'memory://x' takes no options, but \['region'\] are set"):
+        Store.open("memory://x", options={"region": "eu"})
+    store = Store.open("memory:///a/b/")
+    store.write("c", b"")
+    assert (store._prefix, store.list(), store.uri("c")) == ("a/b", ["c"], "memory:///a/b/c")
+
+
+@pytest.mark.parametrize(
+    ("base", "options"),
+    [
+        ("s3://bucket/p", {"region": "eu", "endpoint": "ENDPOINT"}),
+        ("gs://bucket/p", {"base_url": "ENDPOINT"}),
+        ("az://container/p", {"account_name": "me", "endpoint": "ENDPOINT"}),
+    ],
+)
+def test_a_remote_store_is_opened_as_its_options_say(base: str, options: dict[str, str]) -> None:
+    for endpoint, client in (("http://store", {"allow_http": "true"}), ("https://store", None)):
+        given = {name: endpoint if value == "ENDPOINT" else value for name, value in options.items()}
+        store = Store.open(base, options=given)
+        objects = store._objects
+        assert not isinstance(objects, LocalStore | MemoryStore)
+        assert set(given.values()) <= {str(value) for value in objects.config.values()}
+        assert objects.client_options == (client if "endpoint" in given else None)
+        assert RETRY.items() <= dict(objects.retry_config or {}).items()
+        assert store._prefix == "p"
+
+
+def test_names_are_shown_as_uris_and_parts_may_be_any_text(tmp_path: Path) -> None:
+    local, memory = Store.open(str(tmp_path)), Store.open("memory://")
+    assert local.uri("a b/50%.json") == f"file://{tmp_path}/a%20b/50%25.json"
+    assert memory.uri("a b/50%.json") == "memory:///a b/50%.json"
+    assert memory.child("a/b").base == "memory:///a%2Fb"
+
+
+def test_folders_are_the_parts_they_were_made_of() -> None:
+    store = Store.open("memory://")
+    for part in ("b", "a", "X%2F", "é ü"):
+        store.child(part).write("x", b"")
+    assert store.folders() == ["X%2F", "a", "b", "é ü"]
+
+
+def test_tables_are_compressed(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    written = store.write_table(pa.table({"text": ["x" * 100] * 1000}), "data")
+    file = pq.ParquetFile(tmp_path / written.name)
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_table_that_is_no_parquet_says_why() -> None:
+    with pytest.raises(ArtifactError) as caught:
+        parse_table(b"no", "memory:///x")
+    assert str(caught.value) == (
+        "memory:///x is no Parquet file: Parquet file size is 2 bytes, smaller than the minimum file footer (8 bytes); "
+        "delete it and clear what wrote it"
+    )
+
+
+def test_a_failure_without_words_is_named_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open("memory://")
+
+    class Silent(MemoryStore):
+        def delete(self, *_: object) -> None:
+            raise OSError
+
+        def put(self, *_: object, **__: object) -> None:
+            raise OSError("disk on fire.:\n\nDebug source:\n…")
+
+        def list_with_delimiter(self, *_: object, **__: object) -> None:
+            raise OSError("X")
+
+    monkeypatch.setattr(store, "_objects", Silent())
+    for call, said in (
+        (lambda: store.delete("x"), "deleting memory:///x failed: OSError"),
+        (lambda: store.write("x", b""), "writing memory:///x failed: disk on fire"),
+        (store.folders, "listing memory:// failed: X"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert str(caught.value) == f"{said}; check that the store is reachable, writable and not full, then retry"
+
+
+def test_small_objects_are_created_in_one_request_and_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A multipart upload has no condition, so two writers could both win."""
+    store, asked = Store.open("memory://"), []
+
+    class Recording(MemoryStore):
+        def put(self, path: str, data: bytes, **how: object) -> None:
+            asked.append((path, how))
+
+    monkeypatch.setattr(store, "_objects", Recording())
+    store.create("a", b"")
+    store.write("b", b"")
+    assert asked == [("a", {"mode": "create", "use_multipart": False}), ("b", {"mode": "overwrite"})]
 
 
 def test_a_folder_below_a_file_cannot_be_written(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from predicting import ensemble, failed, leaf, scored, selection, shard
 
 from airflow_agentic import tables
+from airflow_agentic.exceptions import HandlerNotAllowedError
 from airflow_agentic.pipeline.answers import answer
 from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, FirstAccepted, Primary
 from airflow_agentic.pipeline.pool import ShardPredictions
@@ -199,3 +201,38 @@ def test_quorum_not_met_is_the_answer_s_error() -> None:
     assert (found["label"], found["score"], found["cost"], found["calls"]) == (None, None, 1.0, 2)
     assert [one["used"] for one in found["predictions"]] == [False, False]
     assert found["route"]["reason"] == "1 of 2 answered"
+
+
+def test_a_shadow_says_nothing_of_the_task_of_a_row_that_nobody_was_asked_about() -> None:
+    shadow = Primary(primary=leaf("a"), shadows=(CASCADE.model_copy(update={"stages": (leaf("b"), leaf("c"))}),))
+    found = answers(shadow, shard({"a": ["x", None], "b": ["y", None], "c": [None, None]}))
+    assert [row["task"] for row in found] == ["animals", None]
+    assert [len(row["predictions"]) for row in found] == [2, 0]
+
+
+def test_a_row_of_an_ensemble_has_the_reason_of_each_control_once() -> None:
+    both = ensemble("majority-vote", "a", "b")
+    route = selection((0, "main.a", None, "routes[0]", "why"), (0, "main.b", None, "routes[0]", "why"))
+    found = answers(both, shard({"a": ["x"], "b": ["x"]}, selections=[route]))[0]
+    assert found["route"] == {"rule": "routes[0]", "reason": "why; 2 of 2 agree"}
+    later = selection((1, "main.a", None, "routes[1]", "other"), (1, "main.b", None, "routes[2]", "another"))
+    found = answers(both, shard({"a": [None, "x"], "b": [None, "x"]}, selections=[later]))
+    assert [row["route"]["rule"] for row in found] == [None, "routes[1]"]
+    assert found[1]["route"]["reason"] == "other; 2 of 2 agree"
+
+
+HANDLER = "test_answers:first_member"
+
+
+def first_member(members: dict[str, Any]) -> Any:
+    """An aggregation of the user."""
+    return next(iter(members.values())).select(["label"])
+
+
+def test_an_aggregation_of_the_user_s_needs_to_be_allowed() -> None:
+    own = ensemble("handler", "a", "b", handler=HANDLER)
+    one = shard({"a": ["x"], "b": ["y"]})
+    found = answer(own, one, TASKS, allowed_handlers=["test_answers"]).to_pylist()
+    assert [row["label"] for row in found] == ["x"]
+    with pytest.raises(HandlerNotAllowedError):
+        answer(own, one, TASKS)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from predicting import ensemble, failed, leaf, scored, selection, shard
 
-from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, FirstAccepted, Primary
+from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, FirstAccepted, Primary, gates, leaves
 from airflow_agentic.pipeline.combine import Combiner
+from airflow_agentic.pipeline.outcomes import refusal, refusals
 from airflow_agentic.pipeline.pool import Pool, ShardPredictions
+from airflow_agentic.pipeline.texts import coded, codes_of, joined, spread
 
 
 def chosen(combination: Combination, predictions: ShardPredictions) -> list[Any]:
@@ -40,6 +43,9 @@ def test_a_leaf_is_what_its_model_said() -> None:
 
 def test_a_lost_unit_is_unavailable_where_it_was_asked() -> None:
     one = shard({"a": ["cat", None]}, lost=["a"])
+    combiner = Combiner(one)
+    made = combiner.pool.take(combiner.slot(leaf("a")).index, ["row", "record_id", "model"]).to_pylist()
+    assert made[0] == {"row": 0, "record_id": "r0", "model": "a"}
     assert chosen(leaf("a"), one) == ["a:model_unavailable", None]
     combiner = Combiner(one)
     error = combiner.pool.take(combiner.slot(leaf("a")).index, ["error"]).to_pylist()[0]["error"]
@@ -140,3 +146,73 @@ def test_a_pool_that_grows() -> None:
     assert [labels[code] if code >= 0 else None for code in codes] == [None, "dog"]
     assert combiner.pool.valid(second.index).tolist() == [False, True]
     assert combiner.slot(leaf("a")) is first
+
+
+PAIR = FirstAccepted(stages=(leaf("a"), leaf("b")), gates=("gate-a",))
+OTHER = FirstAccepted(stages=(leaf("c"), leaf("d")), gates=("gate-c",))
+
+
+@pytest.mark.parametrize(
+    ("combination", "models", "read"),
+    [
+        (leaf("a"), "a", ()),
+        (PAIR, "ab", ("gate-a",)),
+        (FirstAccepted(stages=(PAIR, OTHER), gates=("gate",)), "abcd", ("gate", "gate-a", "gate-c")),
+        (Coalesce(members=(OTHER, PAIR)), "cdab", ("gate-c", "gate-a")),
+        (Chained(last=PAIR, earlier=OTHER), "cdab", ("gate-c", "gate-a")),
+        (Primary(primary=PAIR, shadows=(OTHER,)), "abcd", ("gate-a",)),
+        (ensemble("mean", "x").model_copy(update={"members": (PAIR, OTHER)}), "abcd", ("gate-a", "gate-c")),
+    ],
+)
+def test_what_is_read_is_named_in_order(combination: Combination, models: str, read: tuple[str, ...]) -> None:
+    assert "".join(one.model for one in leaves(combination)) == models
+    assert gates(combination) == read
+
+
+def test_an_answered_row_of_a_chain_stays_beside_a_stranded_one() -> None:
+    chain = Chained(last=leaf("b"), earlier=leaf("a"))
+    gate = selection((1, None, "no_candidate", None, "why"))
+    one = shard({"a": ["cat", "cat", None], "b": ["dog", None, None]}, selections=[gate])
+    assert chosen(chain, one) == ["b:dog", "None:no_candidate", None]
+
+
+def test_a_degraded_choice_stays_degraded() -> None:
+    said = {"a": ["cat", None], "b": [failed(), None], "c": [failed(), None], "d": [None, "dog"]}
+    one = shard(said, accepted={"gate-a": [], "gate-b": []})
+    assert chosen(Coalesce(members=(leaf("d"), CASCADE)), one) == ["~a:cat", "d:dog"]
+
+
+def test_of_equally_sure_earlier_answers_the_first_stands_and_any_score_beats_none() -> None:
+    said = {
+        "a": [scored(cat=0.5), "cat"],
+        "b": [scored(dog=0.5), {"label": "dog", "score": 0.0}],
+        "c": [failed(), failed()],
+    }
+    one = shard(said, accepted={"gate-a": [], "gate-b": []})
+    assert chosen(CASCADE, one) == ["~a:cat", "~b:dog"]
+
+
+def test_a_prediction_without_a_label_has_no_code() -> None:
+    combiner = Combiner(shard({"a": ["cat", failed(), None]}))
+    slot = combiner.slot(leaf("a"))
+    assert combiner.pool.label_codes(slot.index)[0].tolist() == [0, -1, -1]
+
+
+def test_a_refusal_without_a_reason_borrows_none() -> None:
+    said = selection((0, None, "all_unhealthy", None, "a is ill"), (1, None, "no_candidate", None, None))
+    errors = refusals([said], 3, otherwise="no_route").to_pylist()
+    assert [error["message"] for error in errors] == [
+        "every candidate is unhealthy: a is ill",
+        "no candidate satisfies what the record asks",
+        "no route takes this record",
+    ]
+    assert refusal("something_new", "why")["message"] == "something_new: why"
+
+
+def test_texts_are_joined_where_there_are_any() -> None:
+    first, second = coded(np.array([0, -1, 1, -1]), ["a", ""]), coded(np.array([0, 1, 1, -1]), ["b", ""])
+    assert joined(first, second).to_pylist() == ["a; b", None, None, None]
+    assert spread(pa.chunked_array([["x"], ["y"]]), np.array([2, 0]), 4).to_pylist() == ["y", None, "x", None]
+    assert spread(pa.chunked_array([], pa.string()), np.empty(0, np.int64), 2).to_pylist() == [None, None]
+    codes, texts = codes_of(pa.array(["x", None]))
+    assert (codes.tolist(), texts) == ([0, -1], ["x"])

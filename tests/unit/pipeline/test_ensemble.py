@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from predicting import ensemble, failed, scored, shard
+from predicting import ensemble, failed, leaf, scored, shard
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelError
-from airflow_agentic.pipeline.combination import Ensemble
+from airflow_agentic.pipeline.combination import Ensemble, FirstAccepted
 from airflow_agentic.pipeline.combine import Combiner
 from airflow_agentic.pipeline.pool import ShardPredictions
 
@@ -230,3 +230,62 @@ def test_many_members(method: str) -> None:
     if method in {"majority-vote", "mean"}:
         assert found["model"] == f"ensemble({', '.join(name for number, name in enumerate(names) if number % 3)})"
         assert found["label"] == "cat"
+
+
+def test_what_is_computed_says_of_which_record_it_is() -> None:
+    said = {"a": ["cat", failed(), "cat"], "b": ["cat", None, "dog"]}
+    for method in ("majority-vote", "mean", "merge"):
+        rows = combined(ensemble(method, "a", "b"), shard(said))
+        assert [(row["row"], row["record_id"]) for row in rows] == [(0, "r0"), (1, "r1"), (2, "r2")]
+    lost = combined(VOTE, shard({"a": [None, "cat"], "b": [None, None], "c": [None, None]}, lost=["a"]))
+    assert lost[1]["error"]["message"] == "0 of 3 members answered, 1 needed (a: model_unavailable)"
+
+
+def test_only_means_of_class_scores_are_probabilities() -> None:
+    said = {"a": scored(cat=0.6), "b": scored(cat=0.8)}
+    kinds = {method: one(ensemble(method, "a", "b"), **said)["score_kind"] for method in ("weighted-mean", "mean")}
+    assert kinds == {"weighted-mean": "probability", "mean": "probability"}
+    assert one(ensemble("weighted-vote", "a", "b"), **said)["score_kind"] == "other"
+
+
+def test_a_merge_is_written_by_the_members_names() -> None:
+    merge = ensemble("merge", "b", "a")
+    assert (
+        one(merge, a=2.5, b=scored(cat=0.5))["output"] == '{"a": {"value": 2.5}, "b": {"label": "cat", "score": 0.5}}'
+    )
+
+
+def test_a_failed_member_degrades_a_merge_only() -> None:
+    assert one(ensemble("merge", "a", "b"), a=failed(), b="cat")["degraded"]
+    assert not one(ensemble("majority-vote", "a", "b"), a=failed(), b="cat")["degraded"]
+    assert not one(ensemble("merge", "a", "b").model_copy(update={"quorum": 2}), a=failed(), b="cat")["degraded"]
+
+
+def test_members_that_were_not_asked_are_no_failures() -> None:
+    found = one(ensemble("majority-vote", "a", "b", quorum=2), a="cat", b=None)
+    assert found["error"]["message"] == "1 of 2 members answered, 2 needed"
+
+
+def test_a_model_in_two_members_is_used_where_one_of_them_rests_on_it() -> None:
+    pair = FirstAccepted(stages=(leaf("a"), leaf("b")), gates=("gate-a",))
+    both = ensemble("majority-vote", "a", "pair").model_copy(update={"members": (leaf("a"), pair)})
+    found = combined(both, shard({"a": ["cat"], "b": ["cat"]}, accepted={"gate-a": []}))[0]
+    assert found["used"] == ["main.a", "main.b"]
+
+
+def test_a_score_of_nought_is_better_than_none() -> None:
+    nought = {"label": "dog", "score": 0.0}
+    assert one(ensemble("best-score", "a", "b"), a="cat", b=nought)["label"] == "dog"
+
+
+def test_a_mean_over_answers_without_labels_has_none() -> None:
+    unlabelled = {"output": "{}"}
+    found = combined(ensemble("mean", "a", "b"), shard({"a": [unlabelled, "cat"], "b": [unlabelled, unlabelled]}))
+    assert [(row["label"], row["scores"]) for row in found] == [(None, []), ("cat", [{"label": "cat", "p": 0.0}])]
+    alone = one(ensemble("mean", "a"), a=unlabelled)
+    assert (alone["label"], alone["score"], alone["scores"]) == (None, None, [])
+
+
+def test_a_vote_over_answers_without_labels_has_none() -> None:
+    found = combined(ensemble("majority-vote", "a"), shard({"a": [{"output": "{}"}, "cat"]}))
+    assert [row["label"] for row in found] == [None, "cat"]

@@ -100,6 +100,40 @@ def test_what_does_not_compile_is_pointed_at(expression: str, message: str) -> N
     assert refusal(expression) == message
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        (
+            "record.ok &&\n record.ok &&\n  recor.size == 1",
+            "line 3, column 8: there is no column 'recor.size'; did you mean 'record.size'?",
+        ),
+        ("\nrecord.ok && zz(1)", "line 2, column 16: there is no function 'zz'"),
+        ("zz(1)\n", "column 3: there is no function 'zz'"),
+        ("record.ok &&\n\n has('a')", "line 3, column 5: has() asks whether a column has a value; it takes a column"),
+        ("record.ok ||\n record.task.matches('(')", "line 2, column 22: invalid regular expression: missing ): ("),
+        ("'x'.matches(record.task) && 'x'.matches('[')", "column 41: invalid regular expression: missing ]: ["),
+        ("has(record.task, 1)", "column 4: has() takes one column"),
+        (
+            "record.size > 'a' && record.ok < 1",
+            "column 13: found no matching overload for '_>_' applied to '(int, string)'; "
+            "column 32: found no matching overload for '_<_' applied to '(bool, int)'",
+        ),
+        ("(" * 100 + "true" + ")" * 100, "column 1: Expression recursion limit exceeded. limit: 32"),
+        ("record.size == " + "+".join(["1"] * 200), "column 1: Exceeded max recursion depth of 32 when parsing."),
+        (
+            "record.ok" + " " * 100_000,
+            "column 1: expression size exceeds codepoint limit. input size: 100009, limit: 100000",
+        ),
+        (
+            "record.task == '\ud800'",
+            "column 1: the expression is not Unicode text: it holds half of a surrogate pair",
+        ),
+    ],
+)
+def test_every_refusal_is_one_line_with_its_place(expression: str, message: str) -> None:
+    assert refusal(expression) == message
+
+
 def test_undeclared_columns_name_what_there_is_when_there_is_nothing() -> None:
     with pytest.raises(ConditionError, match=r"^column 1: there is no column 'a'; there are: no columns$"):
         Condition.compile("a == 1", {})
@@ -220,6 +254,14 @@ def test_columns_may_be_chunked_encoded_or_narrow() -> None:
     assert outcome("prediction.score > 0.5", score=pa.array([1, 0], pa.int64())) == [True, False]
     assert outcome("has(record.language)", language=pa.nulls(2)) == [False, False]
     assert outcome("has(record.language)", language=pa.chunked_array([], pa.string())) == []
+    assert outcome("record.size / 2 * 2 == 6", size=pa.array([6, 7], pa.int8())) == [True, True]
+    assert outcome('record.task + "x" == "dex"', task=pa.array(["de"], pa.large_string())) == [True]
+
+
+def test_a_number_that_a_double_cannot_hold_is_rounded_and_one_that_int64_cannot_is_refused() -> None:
+    assert outcome("prediction.score == 9007199254740992.0", score=pa.array([2**53 + 1], pa.int64())) == [True]
+    with pytest.raises(pa.ArrowInvalid, match="Integer value 9223372036854775808 not in range"):
+        outcome("record.size == 1", size=pa.array([2**63], pa.uint64()))
 
 
 def test_reasons_of_chunks_share_one_dictionary() -> None:
@@ -272,6 +314,20 @@ def test_text_with_a_nul_is_not_cut() -> None:
     assert left_to_cel.evaluate_one({"record.task": "a\0b", "record.language": "b"}) == Verdict(
         None, "record.task holds a NUL character, at which cel-expr-python 0.1.3 would cut it off"
     )
+
+
+def test_other_columns_of_a_record_with_a_nul_are_checked_too() -> None:
+    both = condition("record.task == 'a' && record.size == 1")
+    assert both.evaluate_one({"record.task": "a\0", "record.size": None}) == Verdict(False)
+    assert both.evaluate_one({"record.task": "a\0", "record.size": 2**70}) == Verdict(
+        None, "Python int too large to convert to C long"
+    )
+    assert both.evaluate_one({"record.task": "\ud800\0", "record.size": 1}) == Verdict(
+        None, "'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed"
+    )
+    sized = condition("record.task != 'a' && record.size + 1 == 200 && prediction.score == 1.0")
+    found = sized.evaluate_one({"record.task": "a\0", "record.size": 199, "prediction.score": 1})
+    assert found == Verdict(True)
 
 
 def test_text_that_is_no_unicode_fails() -> None:

@@ -139,6 +139,20 @@ def test_a_column_that_the_records_lack_is_null() -> None:
     assert decide(rules, shard(count=1))[0][1] == "no_route"
 
 
+def test_every_column_of_the_input_and_every_absent_one_has_its_type() -> None:
+    records = inline_records(
+        [{"record_id": "r0", "text": "x"}, {"record_id": "r1", "uri": "http://x/y"}], allowed_uris=["http://x/"]
+    )
+    absent = {"none": "string", "less": "int", "nil": "double", "no": "bool"}
+    values = Shard(records, record_columns(absent)).values
+    assert values["record.kind"].to_pylist() == ["text", "uri"]
+    assert values["record.text"].to_pylist() == ["x", None]
+    assert values["record.uri"].to_pylist() == [None, "http://x/y"]
+    types = {name: str(values[f"record.{name}"].type) for name in absent}
+    assert types == {"none": "string", "less": "int64", "nil": "double", "no": "bool"}
+    assert all(values[f"record.{name}"].to_pylist() == [None, None] for name in absent)
+
+
 def test_the_inner_rule_names_the_decision() -> None:
     inner = Rules(
         cases=(Case(name="routes[0].use.rules[0]", when="record.tier == 'x'", then=A),),
@@ -291,6 +305,64 @@ def test_a_sample_leaves_rows_out_without_an_outcome() -> None:
     sampled = [one for one in found if one[1] == "main.b"]
     assert 400 < len(sampled) < 600
     assert {one[3] for one in sampled} == {"sampled at 0.25"}
+
+
+def test_chance_is_the_same_in_every_release() -> None:
+    """Who is in which arm of an experiment must not change with an upgrade."""
+    records, arms = shard(count=16), (Share(name="a", weight=1, then=A), Share(name="b", weight=2, then=B))
+    split = decide(Split(arms=arms, key="record.record_id", seed=7), records)
+    assert "".join(target[-1] for _, target, *_ in split) == "bbabbbbabbabbbaa"
+    assert [row for row, *_ in decide(Sample(fraction=0.4, seed=7, then=A), records)] == [1, 3, 5, 6, 7, 10]
+    weighted = decide(pick("a", "b", "c", policy="weighted", weights={"a": 1, "c": 2}, seed=7), records)
+    assert "".join(target[-1] for _, target, *_ in weighted) == "ccaacccccccaccac"
+
+
+def test_every_decision_passes_rule_and_reason_on() -> None:
+    arms = (Share(name="a", weight=1, then=A), Share(name="b", weight=1, then=A))
+    inner = {
+        "split": Split(arms=arms, key="record.tier", seed=1),
+        "sample": Sample(fraction=1.0, then=A),
+        "all": All(children=(A,)),
+        "default": Rules(cases=(), default=A),
+        "single": Pick(candidates=(Candidate(name="rules", then=Rules(cases=(), default=A)),)),
+        "reject": pick("a", require=Requirements(min_quality=0.99)),
+    }
+    cases = tuple(Case(name=name, when="record.size == 1", then=then) for name, then in inner.items())
+    found = decide(Rules(cases=cases, default=NO_ROUTE, match="all"), shard({"size": 1, "tier": "x"}))
+    assert [(rule, reason) for _, _, rule, reason in found] == [
+        ("split", "record.size == 1; split 50% to b"),
+        ("sample", "record.size == 1; sampled at 1"),
+        ("all", "record.size == 1"),
+        ("default", "record.size == 1; no rule matches"),
+        ("single", "record.size == 1; no rule matches"),
+        ("reject", "record.size == 1; not a under min_quality"),
+    ]
+
+
+def test_who_is_asked_next_keeps_the_rule() -> None:
+    nested = Candidate(name="single(a)", then=pick("a", require=Requirements(min_quality=0.99)))
+    other = Candidate(name="single(b)", then=Rules(cases=(), default=B))
+    rules = Rules(cases=(Case(name="routes[0]", then=Pick(candidates=(nested, other))),), default=NO_ROUTE)
+    assert decide(rules, shard(count=1)) == [
+        (0, "main.b", "routes[0]", "always; not a under min_quality; no rule matches")
+    ]
+
+
+def test_rows_that_a_rule_took_are_not_left_for_the_default() -> None:
+    """Where every rule is looked at: rows taken by an earlier one stay taken, whatever a later one says of others."""
+    cases = (
+        Case(name="routes[0]", when="record.size == 1", then=A),
+        Case(name="routes[1]", when="record.tier == 'x'", then=B),
+        Case(name="routes[2]", when="record.size == 3", then=A),
+    )
+    rows = ({"size": 1, "tier": "y"}, {"size": 2, "tier": "x"}, {"size": 3, "tier": None}, {"size": 4, "tier": "y"})
+    found = decide(Rules(cases=cases, default=C, match="all"), shard(*rows))
+    assert [one[:2] for one in found] == [(0, "main.a"), (1, "main.b"), (2, "condition_failed"), (3, "main.c")]
+
+
+def test_weights_rank_a_balanced_pick() -> None:
+    balanced = pick("a", "b", "c", policy="balanced", weights={"quality": 1.0})
+    assert decide(balanced, shard(count=1))[0][1] == "main.c"
 
 
 def test_chance_depends_on_value_seed_and_purpose_only() -> None:
