@@ -109,4 +109,14 @@ _OPTIONS: dict[str, Any] = {
         "example": "s3://bucket/inbox/",
         "default": "",
     },
+    "plan_cache": {
+        "description": (
+            "Folder of compiled plans, so that Dag files are not compiled at every parse; private to its user. "
+            "Empty: plans in $AIRFLOW_AGENTIC_CACHE, else ~/.cache/airflow-agentic. off: none."
+        ),
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "off",
+        "default": "",
+    },
 }

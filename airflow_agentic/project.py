@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.exceptions import InputError, Problem, SpecError
-from airflow_agentic.pipeline.inputs import inline_records
-from airflow_agentic.plan import Plan, compile_plan
 from airflow_agentic.registry import Registry
 from airflow_agentic.spec.base import nearest
 from airflow_agentic.spec.load import load_workflow, shown, spec_files
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from airflow.sdk import DAG
 
+    from airflow_agentic.plan import Plan
     from airflow_agentic.spec.workflow import ColumnType, WorkflowSpec
 
 LOCK_FILE: Final = "agentic.lock"
@@ -82,6 +81,8 @@ class Workflow:
 
         :raises CompileError: with every problem found.
         """
+        from airflow_agentic.plan import compile_plan
+
         return compile_plan(self.spec, self.registry, locked=self.locked)
 
     @property
@@ -109,6 +110,7 @@ class Workflow:
         :returns: ``tables.ANSWER``, one row per input, in order.
         """
         from airflow_agentic.coordinator import Coordinator
+        from airflow_agentic.pipeline.inputs import inline_records
 
         values = [_file_or_value(one) for one in inputs]
         records = inline_records(values, task=task, features=self.features, allowed_uris=None)

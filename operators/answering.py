@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_agentic.coordinator import ModelPool
-from airflow_agentic.coordinator.batch import answer_run
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from airflow.sdk import Context
 
+    from airflow_agentic.coordinator import ModelPool
     from airflow_agentic.execution import Run
 
 
@@ -26,6 +24,9 @@ class Answering:
 
         :raises ModelUnavailableError: a model was lost, or :meth:`stop` was called.
         """
+        from airflow_agentic.coordinator import ModelPool
+        from airflow_agentic.coordinator.batch import answer_run
+
         ti = context["ti"]
         self._pool = ModelPool(allowed_handlers=allowed_handlers)
         answer_run(run, pool=self._pool, allowed_handlers=allowed_handlers, last_try=ti.try_number > ti.max_tries)

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_agentic.compat import AirflowSkipException
-from airflow_agentic.execution import Unit, infer_unit
 from airflow_agentic.hooks.store import settings_list
 from airflow_agentic.operators.node import failing_fast, folder
 from airflow_agentic.plan.ir import Infer
-from airflow_agentic.runtime import ModelProcess, Predictor, start
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_agentic.artifacts import Marker
     from airflow_agentic.execution import ShardFile
+    from airflow_agentic.runtime import Predictor
     from airflow_agentic.spec.model import ModelCard
 
 
@@ -45,6 +44,8 @@ class LocalInferenceOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Predict every shard of the unit that is not committed yet."""
+        from airflow_agentic.execution import Unit, infer_unit
+
         with failing_fast():
             unit = Unit.from_json(self.unit)
             run = folder(context).open(unit.manifest, topology=self.topology)
@@ -55,6 +56,8 @@ class LocalInferenceOperator(BaseOperator):
         return summary.to_json()
 
     def _start(self, card: ModelCard) -> Predictor:
+        from airflow_agentic.runtime import start
+
         self._predictor = start(card, allowed_handlers=settings_list("allowed_handlers"))
         return self._predictor
 
@@ -63,5 +66,7 @@ class LocalInferenceOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the model's process; what is committed stays."""
+        from airflow_agentic.runtime import ModelProcess
+
         if isinstance(self._predictor, ModelProcess):
             self._predictor.kill()

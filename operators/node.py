@@ -9,12 +9,13 @@ from airflow.sdk import BaseOperator
 
 from airflow_agentic.compat import AirflowFailException
 from airflow_agentic.exceptions import AgenticError
-from airflow_agentic.execution import Folder, Run
 from airflow_agentic.hooks.store import ArtifactStoreHook, setting, settings_list
-from airflow_agentic.plan.compile import PREPROCESS
+from airflow_agentic.plan.ir import PREPROCESS
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_agentic.execution import Folder, Run
 
 
 class failing_fast:  # noqa: N801  # used as a context manager, like contextlib.suppress
@@ -30,6 +31,8 @@ class failing_fast:  # noqa: N801  # used as a context manager, like contextlib.
 
 def folder(context: Context) -> Folder:
     """Where the state of this Dag run lies."""
+    from airflow_agentic.execution import Folder
+
     run = context["dag_run"]
     store = ArtifactStoreHook().get_conn()
     return Folder.of(store, setting("deployment", "default"), run.dag_id, run.run_id, settings_list("allowed_handlers"))

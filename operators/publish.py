@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from airflow_agentic.execution import Run
-from airflow_agentic.execution.publish import publish
 from airflow_agentic.hooks.store import ArtifactStoreHook
 from airflow_agentic.operators.node import NodeOperator, failing_fast
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_agentic.execution import Run
 
 
 class PublishOperator(NodeOperator):
@@ -30,6 +30,8 @@ class PublishOperator(NodeOperator):
 
 def publish_answers(run: Run, context: Context, outlets: Iterable[Any]) -> dict[str, Any]:
     """Publish the run's answers; what is returned is also the extra of the outlets' events."""
+    from airflow_agentic.execution.publish import publish
+
     summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
     for outlet in outlets:
         context["outlet_events"][outlet].extra.update(summary)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_agentic.execution import Run, snapshot
 from airflow_agentic.hooks.store import settings_list
-from airflow_agentic.operators.inputs import kept_params, run_input, run_options, salt_of
 from airflow_agentic.operators.node import folder
 from airflow_agentic.plan.ir import Plan
 from airflow_agentic.spec.workflow import InputSpec
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_agentic.execution import Run
 
 
 class StartOperator(BaseOperator):
@@ -37,6 +37,9 @@ class StartOperator(BaseOperator):
 
     def start(self, context: Context) -> Run:
         """Freeze the plan, read and validate the input, commit the shards; the same input and plan give the same."""
+        from airflow_agentic.execution import snapshot
+        from airflow_agentic.operators.inputs import kept_params, run_input, run_options, salt_of
+
         params = dict(context["params"])
         source = run_input(self.input, Path(self.base), context, settings_list("allowed_uris"))
         plan = run_options(snapshot(self.plan), params)

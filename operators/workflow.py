@@ -28,6 +28,8 @@ class WorkflowOperator(StartOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Freeze, answer, publish."""
+        from airflow_agentic.coordinator.batch import answer_run
+
         with failing_fast():
             run = self.start(context)
             self._answering.answer(run, context, settings_list("allowed_handlers"))

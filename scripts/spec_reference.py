@@ -23,6 +23,7 @@ from airflow_agentic.spec import model as cards
 from airflow_agentic.spec import pattern as patterns
 from airflow_agentic.spec import workflow as workflows
 from airflow_agentic.spec.base import retention, seconds, size
+from airflow_agentic.spec.descriptions import descriptions
 from airflow_agentic.spec.explain import (
     COLUMN_PATTERN,
     HANDLER_PATTERN,
@@ -158,8 +159,10 @@ def _section(model: type[BaseModel], heading: str) -> str:
 def _fields(model: type[BaseModel]) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
+    model.model_rebuild()  # what refers to a later class is resolved on first use
+    said = descriptions(model)
     for name, field in model.model_fields.items():
-        cells = [f"`{field.alias or name}`", _kind(name, field), _default(field), _prose(field.description or "")]
+        cells = [f"`{field.alias or name}`", _kind(name, field), _default(field), _prose(said.get(name, ""))]
         yield f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 

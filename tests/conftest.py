@@ -6,6 +6,8 @@ built example models.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +16,10 @@ from services import require
 
 if TYPE_CHECKING:
     import pytest
+
+CACHE: Final = tempfile.TemporaryDirectory(prefix="airflow-agentic-cache-")
+"""Of this session and the processes it starts: no plan or model of another is found, and nothing is left at home."""
+os.environ["AIRFLOW_AGENTIC_CACHE"] = CACHE.name
 
 BUILT: Final = Path(__file__).resolve().parents[1] / "dags" / "built"
 

@@ -6,9 +6,14 @@ names values and files. Pure core: this package never imports Airflow, because m
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from airflow_agentic.artifacts.digests import digest, file_digest, tree_digest
-from airflow_agentic.artifacts.markers import Marker, Markers
-from airflow_agentic.artifacts.store import DataFile, NotFoundError, Store, StoreRefusedError
+from airflow_agentic.lazy import exports
+
+if TYPE_CHECKING:
+    from airflow_agentic.artifacts.markers import Marker, Markers
+    from airflow_agentic.artifacts.store import DataFile, NotFoundError, Store, StoreRefusedError
 
 __all__ = [
     "DataFile",
@@ -21,3 +26,13 @@ __all__ = [
     "file_digest",
     "tree_digest",
 ]
+
+_MODULES = {
+    "Marker": "markers",
+    "Markers": "markers",
+    "DataFile": "store",
+    "NotFoundError": "store",
+    "Store": "store",
+    "StoreRefusedError": "store",
+}
+__getattr__ = exports(__name__, _MODULES)

@@ -34,12 +34,13 @@ from airflow_agentic.plan.ir import Aggregate, Gate, Infer, Plan, Publish, Route
 from airflow_agentic.spec.workflow import WorkflowSpec
 
 if TYPE_CHECKING:
+    from airflow_agentic.dagbuilder.plan_cache import Compiled
     from airflow_agentic.project import Workflow
 
 TAG = "airflow-agentic"
 
 
-def build_dag(workflow: Workflow, **arguments: Any) -> DAG:
+def build_dag(workflow: Workflow | Compiled, **arguments: Any) -> DAG:
     """The Dag of ``workflow``.
 
     :param arguments: of the Dag, instead of those in the workflow's ``dag``.
@@ -56,7 +57,7 @@ def build_dag(workflow: Workflow, **arguments: Any) -> DAG:
             tags=sorted(tags),
             params={**form(spec, plan.models.values()), **given.pop("params", {})},
             default_args={**given.pop("default_args", {}), **task_arguments(spec)},
-            doc_md=_document(spec, plan),
+            doc_md=document(spec, plan),
             **given,
         )
         dag.validate()  # type: ignore[no-untyped-call]  # Airflow's
@@ -86,14 +87,15 @@ def _refusals(spec: WorkflowSpec, section: str) -> Iterator[None]:
         raise CompileError(spec.problem((section,), f"Airflow refuses it: {said}")) from error
 
 
-def _document(spec: WorkflowSpec, plan: Plan) -> str:
+def document(spec: WorkflowSpec, plan: Plan) -> str:
+    """What the Dag's page says: the description, and the plan as text."""
     return f"{spec.description}\n\n```text\n{terminal(plan)}\n```\n"
 
 
 class _Expanded:
     """One Airflow task a node."""
 
-    def __init__(self, workflow: Workflow) -> None:
+    def __init__(self, workflow: Workflow | Compiled) -> None:
         self.workflow = workflow
         self.plan = workflow.plan
         self.topology = digest(self.plan.topology)

@@ -10,15 +10,19 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from airflow.sdk import DAG, BaseOperator, get_parsing_context
 
 from airflow_agentic.compat import AirflowFailException
+from airflow_agentic.dagbuilder.build import build_dag
+from airflow_agentic.dagbuilder.plan_cache import PlanCache
 from airflow_agentic.exceptions import AgenticError, InputError, Problem, SpecError
-from airflow_agentic.hooks.store import settings_list
+from airflow_agentic.hooks.store import setting, settings_list
 from airflow_agentic.project import Project, project_root
+from airflow_agentic.runtime.artifacts import default_cache
 from airflow_agentic.spec.load import spec_files
 
 _NAME: Final = re.compile(r"^name:[ \t]*[\"']?([\w.-]+)[\"']?[ \t]*(?:#.*)?$", re.MULTILINE | re.ASCII)
@@ -65,7 +69,8 @@ def load_workflows(folder: str | Path = "workflows", **arguments: Any) -> dict[s
     project = Project(project_root(path), settings_list("allowed_handlers"))
     named = _names(spec_files(path))
     asked = [wanted] if wanted in named else list(named)
-    dags = {dag.dag_id: dag for dag in (_dag(project, dag_id, named[dag_id], arguments) for dag_id in asked)}
+    plans = _plan_cache(project)
+    dags = {dag.dag_id: dag for dag in (_dag(project, plans, dag_id, named[dag_id], arguments) for dag_id in asked)}
     caller.update({f"dag {dag_id}": dag for dag_id, dag in dags.items()})
     return dags
 
@@ -79,14 +84,34 @@ def _names(files: Sequence[Path]) -> dict[str, list[Path]]:
     return named
 
 
-def _dag(project: Project, dag_id: str, files: Sequence[Path], arguments: dict[str, Any]) -> DAG:
+def _plan_cache(project: Project) -> PlanCache | None:
+    folder = setting("plan_cache")
+    if folder == "off":
+        return None
+    try:
+        return PlanCache(project, Path(folder).expanduser() if folder else default_cache() / "plans")
+    except RuntimeError:  # a user without a home
+        return None
+
+
+def _dag(
+    project: Project, plans: PlanCache | None, dag_id: str, files: Sequence[Path], arguments: dict[str, Any]
+) -> DAG:
     try:
         if len(files) > 1:
             others = ", ".join(repr(path.name) for path in files)
             raise SpecError(
                 Problem(message=f"the workflows in {others} are all called {dag_id!r}", hint="rename all but one")
             )
-        return project.load(files[0]).dag(**arguments)
+        compiled = plans.find(files[0]) if plans is not None else None
+        if compiled is not None:
+            with suppress(AgenticError):  # raised again below, from the file, with line and column
+                return build_dag(compiled, **arguments)
+        workflow = project.load(files[0])
+        dag = build_dag(workflow, **arguments)
+        if plans is not None and compiled is None:
+            plans.store(files[0], workflow)
+        return dag
     except AgenticError as error:
         log.warning("the workflow in %s does not compile: %s", files[0], error)
         return placeholder(dag_id, str(error))

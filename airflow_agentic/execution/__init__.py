@@ -1,9 +1,16 @@
 """The node functions that both executors call, and a batch run over the artifact store. Never imports Airflow."""
 
-from airflow_agentic.execution.batch import Folder, Run, ShardFile, Unit
-from airflow_agentic.execution.counts import count_answers
-from airflow_agentic.execution.freeze import card_of, node_card, snapshot
-from airflow_agentic.execution.units import Start, UnitSummary, infer_unit
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_agentic.lazy import exports
+
+if TYPE_CHECKING:
+    from airflow_agentic.execution.batch import Folder, Run, ShardFile, Unit
+    from airflow_agentic.execution.counts import count_answers
+    from airflow_agentic.execution.freeze import card_of, node_card, snapshot
+    from airflow_agentic.execution.units import Start, UnitSummary, infer_unit
 
 __all__ = [
     "Folder",
@@ -18,3 +25,18 @@ __all__ = [
     "node_card",
     "snapshot",
 ]
+
+_MODULES = {
+    "Folder": "batch",
+    "Run": "batch",
+    "ShardFile": "batch",
+    "Unit": "batch",
+    "count_answers": "counts",
+    "card_of": "freeze",
+    "node_card": "freeze",
+    "snapshot": "freeze",
+    "Start": "units",
+    "UnitSummary": "units",
+    "infer_unit": "units",
+}
+__getattr__ = exports(__name__, _MODULES)

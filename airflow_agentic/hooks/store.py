@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow.sdk import BaseHook
 
-from airflow_agentic.artifacts import Store
 from airflow_agentic.compat import conf
 from airflow_agentic.exceptions import AgenticError
+
+if TYPE_CHECKING:
+    from airflow_agentic.artifacts import Store
 
 SECTION: Final = "agentic"
 DEFAULT_ARTIFACTS: Final = "file:///tmp/airflow-agentic"
@@ -57,6 +59,8 @@ class ArtifactStoreHook(BaseHook):
 
     def open(self, uri: str) -> Store:
         """Any folder, with this connection's credentials where its scheme takes some."""
+        from airflow_agentic.artifacts import Store  # Dag files import this module and open no store
+
         options = self._connection.get("options", {})
         return Store.open(uri, options=options if "://" in uri and not uri.startswith(("file:", "memory:")) else None)
 

@@ -73,9 +73,6 @@ class Ensemble(Strict):
 
 Combination = Annotated[Leaf | Coalesce | FirstAccepted | Chained | Primary | Ensemble, Field(discriminator="kind")]
 
-for _model in (Coalesce, FirstAccepted, Chained, Primary, Ensemble):
-    _model.model_rebuild()
-
 
 def parts(combination: Combination) -> tuple[Combination, ...]:
     """The combinations directly inside, in the order in which they are asked."""

@@ -14,7 +14,18 @@ from airflow_agentic.pipeline.steps import parse_step
 from airflow_agentic.plan.candidates import Resolver
 from airflow_agentic.plan.checks import check_condition, finish
 from airflow_agentic.plan.columns import RECORD_COLUMNS, column_type, record_columns
-from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Options, Plan, Preprocess, Publish, Route
+from airflow_agentic.plan.ir import (
+    PREPROCESS,
+    Aggregate,
+    AnyNode,
+    Gate,
+    Infer,
+    Options,
+    Plan,
+    Preprocess,
+    Publish,
+    Route,
+)
 from airflow_agentic.plan.patterns import Fragment, PatternCompiler, route_id
 from airflow_agentic.registry import ModelInfo, Registry
 from airflow_agentic.routing.decision import Case, Decision, Reject, Rules
@@ -26,7 +37,6 @@ if TYPE_CHECKING:
     from airflow_agentic.spec.pattern import Pattern
     from airflow_agentic.spec.workflow import ColumnType, WorkflowSpec
 
-PREPROCESS = "preprocess"
 ROUTE = "route"
 AGGREGATE = "aggregate"
 PUBLISH = "publish"

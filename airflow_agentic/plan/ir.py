@@ -25,6 +25,10 @@ NODE_FUNCTIONS_VERSION: Final = 1
 """Raised when a node function answers differently for equal input: keys change with it."""
 
 
+PREPROCESS: Final = "preprocess"
+"""Id of the first node: what it returns tells the others which run it is."""
+
+
 class Node(Strict):
     """What all nodes share."""
 

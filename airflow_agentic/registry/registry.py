@@ -41,7 +41,7 @@ class Registry:
         """
         cards: dict[str, ModelCard] = {}
         broken: dict[str, SpecError] = {}
-        found = [*folders, *(_package_folders() if packages else [])]
+        found = [*folders, *(package_folders() if packages else [])]
         for path in (path for folder in found for path in spec_files(folder)):
             try:
                 card = load_model(path)
@@ -78,7 +78,8 @@ def _twice(first: ModelCard, second: ModelCard) -> SpecError:
     return SpecError(second.problem(("name",), message, "give one of them another name"))
 
 
-def _package_folders() -> list[Path]:
+def package_folders() -> list[Path]:
+    """The folders of the cards that installed packages declare."""
     folders = []
     for entry_point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         # the top package only: to find a module inside one, Python imports it

@@ -106,9 +106,6 @@ class All(Strict):
 
 Decision = Annotated[To | Reject | Rules | Pick | Split | Sample | All, Field(discriminator="kind")]
 
-for _model in (Case, Rules, Candidate, Pick, Share, Split, Sample, All):
-    _model.model_rebuild()
-
 
 def parts(decision: Decision) -> tuple[Decision, ...]:
     """The decisions directly inside, in order."""

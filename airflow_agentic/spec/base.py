@@ -74,9 +74,7 @@ Bytes = Annotated[int, BeforeValidator(size, json_schema_input_type=str | int), 
 class Strict(BaseModel):
     """Immutable, and refuses what it does not know."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False, defer_build=True)
 
 
 class Spec(Strict):

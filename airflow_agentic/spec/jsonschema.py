@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
+from airflow_agentic.spec.descriptions import DescribedSchema
 from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.spec.pattern import PATTERNS, Aggregation, Candidates, Pattern, Policy
 from airflow_agentic.spec.workflow import InputSpec, WindowSpec, WorkflowSpec
@@ -29,7 +30,10 @@ _MODELS: Final = (WorkflowSpec, Pattern, Candidates, Policy, Aggregation, InputS
 
 def schemas() -> dict[str, dict[str, Any]]:
     """The schemas by file name, without suffix."""
-    return {"model": _headed(ModelCard.model_json_schema()), "workflow": _headed(_workflow())}
+    return {
+        "model": _headed(ModelCard.model_json_schema(schema_generator=DescribedSchema)),
+        "workflow": _headed(_workflow()),
+    }
 
 
 def serialised(schema: dict[str, Any]) -> str:
@@ -55,7 +59,7 @@ def _headed(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _workflow() -> dict[str, Any]:
     """The generated schema, with the short forms that validators take before pydantic looks."""
-    _, generated = models_json_schema([(model, "validation") for model in _MODELS])
+    _, generated = models_json_schema([(model, "validation") for model in _MODELS], schema_generator=DescribedSchema)
     definitions = generated["$defs"]
     schema: dict[str, Any] = definitions.pop("WorkflowSpec")
     member = {"anyOf": [_TEXT, _of("Pattern")]}

@@ -286,7 +286,3 @@ def pattern_of(value: Any) -> Any:
 
 
 Member = Annotated[Pattern, BeforeValidator(pattern_of, json_schema_input_type=str | dict[str, Any])]
-
-
-for _model in (Candidates, ChainStep, Arm, Shadow, Rule, Pattern):
-    _model.model_rebuild()

@@ -25,6 +25,7 @@ CORE: Final = (
     "execution",
     "foreign",
     "handlers",
+    "lazy",
     "pipeline",
     "plan",
     "project",

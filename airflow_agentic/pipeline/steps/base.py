@@ -91,7 +91,9 @@ def parse_step(name: str, options: Mapping[str, Any], *, allowed_handlers: Seque
 
 def step_schema() -> dict[str, Any]:
     """JSON Schema of one entry of a workflow's ``preprocess``: a step's name, or ``{name: options}``."""
-    options = {name: model.model_json_schema() for name, model in sorted(STEPS.items())}
+    from airflow_agentic.spec.descriptions import DescribedSchema
+
+    options = {name: model.model_json_schema(schema_generator=DescribedSchema) for name, model in sorted(STEPS.items())}
     bare = [name for name in options if _needs_none(name)]
     return {
         "oneOf": [
@@ -126,7 +128,9 @@ def _explain(name: str, model: type[BaseModel], item: Any) -> str:
             f"did you mean {near!r}?" if near else f"it takes: {known}"
         )
     if item["type"] == "missing":
-        return f"the step {name!r} needs the option {key!r}\n{model.model_fields[key].description}"
+        from airflow_agentic.spec.descriptions import descriptions
+
+        return f"the step {name!r} needs the option {key!r}\n{descriptions(model)[key]}"
     if item["type"] == "value_error":
         message, _, hint = str(item["ctx"]["error"]).partition("\n")
         return f"{where}: {message}" + (f"\n{hint}" if hint else "")
