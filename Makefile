@@ -6,6 +6,7 @@ AIRFLOW_VERSION ?= 3.3.2
 # An index with a CPU build of torch, searched beside the default one; empty takes what the default has.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+BENCH ?=
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -56,8 +57,8 @@ lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile and shell scripts; the Jenkinsfi
 type: $(INSTALLED) ## mypy --strict
 	$(BIN)/mypy
 
-bench: $(INSTALLED) models ## Measure; results are printed and appended to benchmarks/results.jsonl
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED) models ## Measure against floors; BENCH="routing pick" for some; a table at the end
+	$(BIN)/python -m benchmarks $(BENCH)
 
 build: $(INSTALLED) ## Source archive and wheel in dist/, and a test of what the wheel holds
 	rm -rf build dist

@@ -1,33 +1,50 @@
-"""Run every benchmark and print the table of their results."""
+"""Run the benchmarks that are named, or all, and print the table of their results."""
 
 from __future__ import annotations
 
+import argparse
+from importlib import import_module
+from typing import Final
+
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import routing
+from benchmarks.base import Result
+from benchmarks.report import machine, markdown, table, write
 
-MODULES = (routing,)
+BENCHMARKS: Final = ("imports", "pick", "routing", "memory", "dags", "inference", "airflow_runs")
+"""The quick ones first."""
 
 
-def main() -> None:
-    """Measure, record, print."""
-    table = Table("what", "value", "floor", "ratio", "goal", "met")
-    for module in MODULES:
-        for result in module.run():
-            result.record()
-            floor = "" if result.floor is None else f"{result.floor:,.6g}"
-            ratio = "" if result.ratio is None else f"{result.ratio:.3f}"
-            table.add_row(
-                result.name,
-                f"{result.value:,.6g} {result.unit}",
-                floor,
-                ratio,
-                result.goal,
-                {True: "yes", False: "no", None: ""}[result.met],
-            )
-    Console().print(table)
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, record, print; 1 where a goal is not met or a benchmark failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; by default all")
+    parser.add_argument("--markdown", action="store_true", help="also write the table into docs/performance.md")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}")
+    console = Console()
+    before = machine()
+    results: dict[str, list[Result]] = {}
+    failed = []
+    for name in options.names or BENCHMARKS:
+        console.print(f"{name} …")
+        try:
+            results[name] = [result.record() for result in import_module(f"benchmarks.{name}").run()]
+        except Exception:  # noqa: BLE001  # the others are still measured
+            console.print_exception()
+            failed.append(name)
+            continue
+        console.print(table(results[name]))
+    found = [result for each in results.values() for result in each]
+    console.print(table(found))
+    if options.markdown:
+        write(markdown(results, before))
+    if failed:
+        console.print(f"failed: {', '.join(failed)}")
+    return int(bool(failed) or any(result.met is False for result in found))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
