@@ -28,7 +28,6 @@ class WorkflowOperator(StartOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Freeze, answer, publish."""
-        from airflow_agentic.coordinator.batch import answer_run
 
         with failing_fast():
             run = self.start(context)
