@@ -25,7 +25,7 @@ from airflow_agentic.registry import ModelInfo
 from airflow_agentic.routing.decision import Candidate, Pick, To
 from airflow_agentic.routing.eligibility import Asked
 from airflow_agentic.routing.pick import Picker, compile_pick
-from airflow_agentic.spec.workflow import PolicyName
+from airflow_agentic.spec.pattern import PolicyName
 from benchmarks.base import WORK, Result, in_python, without_gc
 
 MODELS: Final = 1000
