@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
+from example_project import copy_project
 from services import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from scripts.airflow_server import AirflowServer
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-
-
-def copy_project(target: Path) -> Path:
-    """The project of ``dags/`` at ``target``, its built models by link: tests may add files and change specs."""
-    shutil.copytree(ROOT / "dags", target, ignore=shutil.ignore_patterns("built", "__pycache__", "answers"))
-    if (ROOT / "dags" / "built").is_dir():
-        (target / "built").symlink_to(ROOT / "dags" / "built", target_is_directory=True)
-    return target
 
 
 @pytest.fixture(scope="session")

@@ -44,12 +44,7 @@ def run(server: AirflowServer, dag_id: str, conf: dict[str, Any] | None = None) 
 
 def first_run(server: AirflowServer, dag_id: str) -> str:
     """The id of the oldest run that Airflow made by itself, once it has finished."""
-    made = server._wait(
-        f"Airflow has made no run of {dag_id!r}",
-        lambda: server.request("GET", f"/api/v2/dags/{dag_id}/dagRuns", params={"order_by": "id"})["dag_runs"],
-        120,
-    )
-    run_id = str(made[0]["dag_run_id"])
+    run_id = server.first_run(dag_id)
     assert server.wait_run(dag_id, run_id)["state"] == "success"
     return run_id
 

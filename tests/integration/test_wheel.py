@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,11 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from packing import NOT_SHIPPED
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-FOLDERS: Final = ("airflow_agentic", "operators", "plugins", "dags")
-FILES: Final = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-NOT_SHIPPED: Final = ("__pycache__", "built", "answers", "node_modules", ".downloads")
 MAX_BYTES: Final = 3_000_000
 
 WITHOUT_AIRFLOW: Final = """
@@ -41,26 +38,6 @@ CORE: Final = (
     "project",
     "cli",
 )
-
-
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the source archive, and the wheel built from it: what the archive lacks, the wheel lacks."""
-    tree = tmp_path_factory.mktemp("tree")
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SHIPPED))
-    for name in FILES:
-        shutil.copy(ROOT / name, tree)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tree / "dist"), str(tree)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    return tree / "dist"
-
-
-@pytest.fixture(scope="module")
-def wheel(dist: Path) -> Path:
-    (wheel,) = dist.glob("*.whl")
-    return wheel
 
 
 @pytest.fixture(scope="module")
