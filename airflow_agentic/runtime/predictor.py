@@ -64,11 +64,14 @@ class CardPredictor:
         """See :class:`~airflow_agentic.runtime.base.Predictor`.
 
         :raises ArtifactError: a file the card names cannot be had.
+        :raises ModelUnavailableError: there is not enough memory.
         """
         try:
             self._loaded = self._open()
-        except (AgenticError, MemoryError):
+        except AgenticError:
             raise
+        except MemoryError as error:
+            raise self._out_of_memory(error) from error
         except Exception as error:  # a framework raises whatever it likes
             runtime = self._card.runtime
             what = runtime.handler or runtime.artifact
@@ -81,13 +84,22 @@ class CardPredictor:
         """See :class:`~airflow_agentic.runtime.base.Predictor`."""
         if self._loaded is None:
             raise ModelUnavailableError(f"model {self._card.name!r} is not loaded; call load() first")
-        return self._loaded.predict(batch)
+        try:
+            return self._loaded.predict(batch)
+        except MemoryError as error:
+            raise self._out_of_memory(error) from error
 
     def close(self) -> None:
         """See :class:`~airflow_agentic.runtime.base.Predictor`."""
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             loaded.close()
+
+    def _out_of_memory(self, error: MemoryError) -> ModelUnavailableError:
+        said = f" ({error})" if str(error) else ""
+        return ModelUnavailableError(
+            f"model {self._card.name!r} is out of memory{said}; lower batch.rows ({self._card.source.file})"
+        )
 
     def _open(self) -> HandlerPredictor | ArrayPredictor:
         card, runtime = self._card, self._card.runtime

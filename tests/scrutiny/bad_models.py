@@ -92,6 +92,7 @@ _ORDERS: dict[str, Any] = {
     "raise surrogate": lambda: _raise(ValueError("half \udc80")),
     "raise unspeakable": lambda: _raise(UnspeakableError()),
     "raise much": _fill,
+    "starve": lambda: _raise(MemoryError("1 TB")),
     "sys.exit": lambda: sys.exit(3),
     "exit": lambda: os._exit(7),
     "hang": lambda: threading.Event().wait(),

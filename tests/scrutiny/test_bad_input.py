@@ -1,7 +1,7 @@
 """Bad records: each an error row with one clear message, and the other records' answers stand.
 
-Every record goes from a file through YAML cards and workflows to the committed answers of a batch run and of the
-compact layout, and through the Coordinator; :meth:`Project.both` holds the three against each other.
+Every record goes from a file through YAML cards and workflows to the answers that a Dag run publishes, expanded and
+compact, and to what the command line prints; :meth:`Project.answers` holds the three against each other.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import json
 from typing import Any
 
 import pytest
+from airflow_tasks import Tasks
 from bad_files import ANSWERS, BAD, GOOD, LINES, net_card, photo_card, write_files
-from bad_project import Project, labels
-
-from airflow_agentic.exceptions import AnswersFailedError
-from airflow_agentic.execution.publish import publish
+from bad_project import Project, labels, published
 
 BOUNDS = "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : "
 SAID: dict[str, tuple[str, str]] = {
@@ -118,8 +116,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def answers(project: Project) -> list[dict[str, Any]]:
     """Of all records, good and bad, in one run of three executors."""
-    found = list(project.both(project.lines(*GOOD, *BAD.values(), *LINES.values())).values())
-    assert project.failures == []
+    project.lines(*GOOD, *BAD.values(), *LINES.values())
+    found = list(project.answers().values())
+    assert project.failed == {}
     return found
 
 
@@ -137,9 +136,10 @@ def test_a_bad_record_says_what_is_wrong(project: Project, answers: list[dict[st
     place = PLACES[name]
     row = answers[place - 1]
     code, said = SAID[name]
-    said = said.replace("LINE", f"inbox.jsonl:{place}").replace("ROOT", str(project.root))
+    said = said.replace("LINE", f"ROOT/inbox.jsonl:{place}").replace("ROOT", str(project.root))
     said = said.replace("ABOVE", str(project.root.parent))
-    assert (row["label"], row["error"]["code"], row["error"]["retryable"]) == (None, code, False)
+    assert "label" not in row
+    assert (row["error"]["code"], row["error"]["retryable"]) == (code, False)
     assert row["error"]["message"].startswith(said)
     if isinstance(BAD.get(name), dict) and name != "long id":
         assert row["record_id"] == name
@@ -148,18 +148,18 @@ def test_a_bad_record_says_what_is_wrong(project: Project, answers: list[dict[st
 MIXED = [GOOD[0], {"id": "broken", "uri": "text.png"}, BAD["climbs"], GOOD[3]]
 
 
-def run_with(project: Project, folder: str, **changes: Any) -> Any:
-    """A batch run of :data:`MIXED` with other keys of the workflow."""
+def run_with(project: Project, run_id: str, **changes: Any) -> Tasks:
+    """A Dag run of :data:`MIXED` with other keys of the workflow."""
     project.workflow(*ROUTES, **changes)
-    return project.work(project.start(project.lines(*MIXED), run_id=folder))
+    return project.tasks(project.lines(*MIXED), run_id=run_id).work()
 
 
-def published(run: Any) -> dict[str, list[str]]:
-    """The record ids of each published file."""
-    store = run.folder.store.child("answers")
+def files(project: Project, run_id: str) -> dict[str, list[str]]:
+    """The record ids of each file that a Dag run published."""
+    folder = project.store / "default" / "demo" / run_id / "answers"
     return {
-        name: [json.loads(line)["record_id"] for line in store.read(name).decode().splitlines()]
-        for name in store.list()
+        path.relative_to(folder).as_posix(): [json.loads(line)["record_id"] for line in path.read_text().splitlines()]
+        for path in sorted(folder.rglob("*.jsonl"))
     }
 
 
@@ -168,38 +168,34 @@ class TestOnError:
     JSONL = {"publish": {"format": "jsonl"}}
 
     def test_keep(self, project: Project) -> None:
-        run = run_with(project, "keep", **self.JSONL)
-        summary = publish(run, "keep", lambda uri: pytest.fail(uri))
-        assert published(run) == {"part-00000.jsonl": self.ALL}
+        summary = run_with(project, "keep", **self.JSONL).published
+        assert files(project, "keep") == {"part-00000.jsonl": self.ALL}
         assert (summary["records"], summary["errors"]) == (4, 2)
         assert (summary["error:bad_image"], summary["error:uri_not_allowed"]) == (1, 1)
 
     def test_dead_letter(self, project: Project) -> None:
-        run = run_with(project, "dead", on_error="dead_letter", **self.JSONL)
-        publish(run, "dead", lambda uri: pytest.fail(uri))
-        assert published(run) == {
+        summary = run_with(project, "dead", on_error="dead_letter", **self.JSONL).published
+        assert files(project, "dead") == {
             "dead_letters/part-00000.jsonl": ["broken", "climbs"],
             "part-00000.jsonl": self.ALL,
         }
+        assert summary["dead_letters"] == f"{summary['uri']}/dead_letters"
 
     def test_fail(self, project: Project) -> None:
-        run = run_with(project, "fail", on_error="fail", **self.JSONL)
-        with pytest.raises(AnswersFailedError) as caught:
-            publish(run, "fail", lambda uri: pytest.fail(uri))
-        assert str(caught.value) == (
-            "2 of 4 records have no answer, and the workflow says on_error: fail. The answers are committed; mend the "
-            "cause and clear the failed Airflow tasks, or write on_error: keep. First: broken: the image cannot be "
-            "decoded: it is no image of a known kind; climbs: inbox.jsonl:3: the uri "
-            f"'{project.root.parent}/secret.png' is outside of what may be read ({project.root}); add its prefix to "
-            "allowed_uris"
-        )
-        assert published(run) == {}
-        assert [len(table) for _, table in run.answers()] == [4]
+        tasks = run_with(project, "fail", on_error="fail", **self.JSONL)
+        assert tasks.failed == {
+            "publish": "AnswersFailedError: 2 of 4 records have no answer, and the workflow says on_error: fail. The "
+            "answers are committed; mend the cause and clear the failed Airflow tasks, or write on_error: keep. First: "
+            "broken: the image cannot be decoded: it is no image of a known kind; climbs: "
+            f"{project.root}/inbox.jsonl:3: the uri '{project.root.parent}/secret.png' is outside of what may be read "
+            f"({project.root}); add its prefix to allowed_uris"
+        }
+        assert files(project, "fail") == {}
+        assert tasks.values["aggregate"]["records"] == 4
 
     def test_fallback(self, project: Project) -> None:
         project.card("size", handler="size", task="sizing", input="bytes", output={"value": "bytes"})
-        run = run_with(project, "fallback", on_error="fallback", fallback="size")
-        rows = {row["record_id"]: row for _, table in run.answers() for row in table.to_pylist()}
-        assert (rows["broken"]["value"], rows["broken"]["model"]) == (15.0, "size")
-        assert rows["climbs"]["error"]["code"] == "uri_not_allowed"
-        assert (rows["good text"]["label"], rows["red"]["label"]) == ("good", "red")
+        answers = published(run_with(project, "fallback", on_error="fallback", fallback="size"))
+        assert (answers["broken"]["value"], answers["broken"]["model"]) == (15.0, "size")
+        assert answers["climbs"]["error"]["code"] == "uri_not_allowed"
+        assert (answers["good text"]["label"], answers["red"]["label"]) == ("good", "red")

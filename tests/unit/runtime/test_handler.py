@@ -171,7 +171,7 @@ def test_exceptions_with_a_meaning() -> None:
     assert errors(made.predict(texts("own"))) == [("own", "words")]
     with pytest.raises(ModelUnavailableError):
         made.predict(texts("own", "away"))
-    with pytest.raises(MemoryError):
+    with pytest.raises(ModelUnavailableError, match=r"^model 'm' is out of memory; lower batch\.rows \(<python>\)$"):
         made.predict(texts("memory"))
 
 
