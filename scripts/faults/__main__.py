@@ -114,6 +114,7 @@ def _campaign(home: Path, seed: int, wanted: Mapping[str, int]) -> dict[str, Any
         "models_killed_at_work": strikes.models_at_work,
         "zombies": strikes.counts[ZOMBIE],
         "zombies_that_answered_late": strikes.late_answers,
+        "restarts": strikes.restarts,
         "files_without_marker": verdict.late,
         "revision": _revision(),
         "seconds": round(time.monotonic() - began),

@@ -13,7 +13,8 @@ from airflow_agentic.artifacts import Store
 from scripts.airflow_demo import read_answers
 from scripts.airflow_server import FINISHED, NoAnswerError
 from scripts.faults.judge import Verdict, judge_answers, judge_keys, judge_markers, unanswered
-from scripts.faults.strikes import FROZEN, MODEL, ZOMBIE, Strikes
+from scripts.faults.strikes import FROZEN, MODEL, SCHEDULER, ZOMBIE, Strikes
+from scripts.faults.victims import at_work
 from scripts.faults.workload import WORKFLOWS, Workload
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ ACTIVE: Final = 4
 PAUSE: Final = (0.5, 2.0)
 """Seconds from one kill to the search for the next victim."""
 POLL_SECONDS: Final = 0.2
+STALLED_SECONDS: Final = 45.0
+"""The scheduler is started anew when no Airflow task has run for so long."""
 LOOK_SECONDS: Final = 1.0
 """How often Airflow is asked."""
 PATIENCE: Final = 420.0
@@ -45,7 +48,7 @@ class AirflowCampaign:
         self._runs: dict[tuple[str, str], float] = {}
         self._started = 0
         self.strikes = Strikes(self.server, self.workload, self.chance, self._runs.keys())
-        self._next = self._looked = self._acted = time.monotonic()
+        self._next = self._looked = self._acted = self._worked = time.monotonic()
 
     def run(self, plan: list[str]) -> None:
         """Strike once for every kind named in ``plan``, then see every run to its end.
@@ -64,6 +67,7 @@ class AirflowCampaign:
                     with suppress(NoAnswerError):
                         wanted += [ZOMBIE] * self.strikes.watch()
                         self._look()
+                    self._watch()
                     self._looked = time.monotonic()
                 if wanted and time.monotonic() > self._next:
                     self._act(wanted)
@@ -72,8 +76,12 @@ class AirflowCampaign:
             self.strikes.end()
 
     def _act(self, wanted: list[str]) -> None:
-        """Strike the first kind that has a victim now; zombies first, for they take longest, as far as they may."""
+        """Strike the first kind that has a victim now; zombies first, for they take longest, as far as they may.
+
+        A scheduler, which always is a victim, waits for its turn.
+        """
         kinds = [kind for kind in dict.fromkeys(wanted) if kind != ZOMBIE]
+        kinds = [SCHEDULER] if kinds[:1] == [SCHEDULER] else [kind for kind in kinds if kind != SCHEDULER]
         if ZOMBIE in wanted and len(self.strikes.asleep) < FROZEN:
             kinds.insert(0, ZOMBIE)
         for kind in kinds:
@@ -84,6 +92,13 @@ class AirflowCampaign:
                 self._acted = time.monotonic()
                 self._next = self._acted + self.chance.uniform(*PAUSE)
                 return
+
+    def _watch(self) -> None:
+        if at_work(self.server):
+            self._worked = time.monotonic()
+        elif time.monotonic() > self._worked + STALLED_SECONDS:
+            self.strikes.restart()
+            self._worked = time.monotonic()
 
     def _look(self) -> None:
         for (dag_id, run_id), began in list(self._runs.items()):

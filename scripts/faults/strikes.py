@@ -62,6 +62,7 @@ class Strikes:
     struck: Counter[str] = field(default_factory=Counter)
     """By Airflow task."""
     asleep: list[Zombie] = field(default_factory=list)
+    restarts: int = 0
 
     def __post_init__(self) -> None:
         self._woken: list[Zombie] = []
@@ -81,7 +82,19 @@ class Strikes:
             return self._stop(work)
         self._wait(kind)
         task = self._task_of(work)
+        if self.server.supervisors().get(work.instance) is None:
+            return False  # an idle worker holds the lock of LocalExecutor's queue: no other would get a task any more
         return self._kill(kind, work.task if kind == "task" else work.supervisor, task)
+
+    def restart(self) -> None:
+        """Start the scheduler anew.
+
+        A worker that is killed while it takes a task or reports one leaves the lock of LocalExecutor's queue held.
+        """
+        self.server.kill_scheduler()
+        self.server.start_scheduler()
+        self.restarts += 1
+        print(f"restart {self.restarts}: no Airflow task runs", file=sys.stderr, flush=True)
 
     def strike_again(self) -> bool:
         """Kill also the model that takes the place of the one killed last, if its task asks it again."""
