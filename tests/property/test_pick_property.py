@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_routing_property import NAMES, asked, infos, require, table
 
@@ -44,12 +45,14 @@ def assert_same(pick: Pick, models: dict[str, ModelInfo], rows: list[dict[str, A
         )
 
 
-@given(st.lists(asked, min_size=1, max_size=10), infos, require, st.sampled_from(POLICIES), st.booleans(), st.data())
+@pytest.mark.parametrize("policy", POLICIES)
+@settings(max_examples=max(10, settings.default.max_examples // 4))
+@given(st.lists(asked, min_size=1, max_size=10), infos, require, st.booleans(), st.data())
 def test_a_pick_is_that_of_the_shard(
+    policy: str,
     rows: list[dict[str, Any]],
     models: dict[str, ModelInfo],
     limit: Requirements | None,
-    policy: str,
     by_task: bool,
     data: st.DataObject,
 ) -> None:
