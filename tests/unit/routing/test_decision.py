@@ -16,6 +16,7 @@ from airflow_agentic.routing.decision import (
     Share,
     Split,
     To,
+    least_loaded,
     targets,
 )
 
@@ -37,3 +38,12 @@ NOBODY = Reject(outcome="no_route", reason="none")
 )
 def test_targets_are_in_order_each_once(decision: Decision, reached: tuple[str, ...]) -> None:
     assert targets(decision) == reached
+
+
+@pytest.mark.parametrize("policy", ["least-loaded", "cost"])
+def test_who_is_least_loaded_is_asked_for_wherever_it_stands(policy: str) -> None:
+    pick = Pick(candidates=(Candidate(name="a", model="a", then=A),), policy=policy)
+    outside = Pick(candidates=(Candidate(name="p", then=pick),))
+    for decision in (pick, outside, Rules(cases=(), default=pick), Sample(fraction=0.5, then=All(children=(B, pick)))):
+        assert least_loaded(decision) == (policy == "least-loaded")
+    assert not least_loaded(A)
