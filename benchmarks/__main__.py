@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from importlib import import_module
 from typing import Final
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     unknown = [name for name in options.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     before = machine()
     results: dict[str, list[Result]] = {}
     failed = []

@@ -48,6 +48,7 @@ class Coordinator:
         self.plan = plan if frozen else snapshot(plan)
         self.allowed_handlers = allowed_handlers
         self.pool = pool or ModelPool(allowed_handlers=allowed_handlers)
+        self.decider = Decider(self.plan.models, load=self.pool.load)
         self.clock = clock
         self.cards = {node.id: node_card(plan, node) for node in plan.of(Infer)}
 
@@ -94,7 +95,7 @@ class _Execution:
         self.until = until
         self.lost: set[str] = set()
         self.state = ShardState(self.plan, records)
-        self.decider = Decider(self.plan.models, load=coordinator.pool.load)
+        self.decider = coordinator.decider
 
     async def run(self) -> pa.Table:
         tasks: dict[str, asyncio.Task[pa.Table | None]] = {}

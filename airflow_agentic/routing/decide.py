@@ -1,14 +1,13 @@
 """Evaluate a decision over a shard: which rows go to which infer nodes, and why.
 
 Pure and vectorised: rows are index arrays, a condition is evaluated once over the shard, candidates once a group of
-records that ask the same. Chance is a hash of seed and record id, so a retry and the other executor choose alike.
+records that ask the same; one record alone takes the compiled pick.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +15,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from airflow_agentic import tables
+from airflow_agentic.routing.chance import chance
 from airflow_agentic.routing.conditions import Condition, Outcome
 from airflow_agentic.routing.decision import All, Candidate, Decision, Pick, Reject, Rules, Sample, Split, To
-from airflow_agentic.routing.eligibility import UNHEALTHY, parts, reasons
+from airflow_agentic.routing.eligibility import CHECKS, UNHEALTHY, Asked, joined_reasons, parts, reasons, why_dropped
+from airflow_agentic.routing.pick import Picker, compile_pick
 from airflow_agentic.routing.policy import best_said, only_left, scores
 
 if TYPE_CHECKING:
@@ -121,6 +122,13 @@ class Decider:
     def __init__(self, models: Mapping[str, ModelInfo], *, load: Mapping[str, int] | None = None) -> None:
         self.models = models
         self.load: Mapping[str, int] = {} if load is None else load
+        self._pickers: dict[int, tuple[Pick, Picker | None]] = {}
+
+    def picker(self, pick: Pick) -> Picker | None:
+        """``pick`` compiled, once; ``None`` where :func:`compile_pick` leaves it to the walk."""
+        if id(pick) not in self._pickers:
+            self._pickers[id(pick)] = (pick, compile_pick(pick, self.models, load=self.load))
+        return self._pickers[id(pick)][1]
 
     def select(
         self, decision: Decision, shard: Shard, rows: Rows | None = None, *, rule: str = "", again: bool = False
@@ -221,6 +229,10 @@ class _Walk:
             )
 
     def _pick(self, pick: Pick, rows: Rows, rule: str | None, reason: str) -> None:
+        picker = self.decider.picker(pick) if len(rows) == 1 else None
+        if picker is not None:
+            self._pick_one(picker, pick, rows, rule, reason)
+            return
         infos = [self.decider.models[candidate.model] for candidate in pick.candidates if candidate.model is not None]
         kind_of, kinds = reasons(self.shard.records, rows, infos, pick.require, by_task=pick.by_task)
         for part, kind in parts(kind_of, len(kinds)):
@@ -231,6 +243,20 @@ class _Walk:
             else:
                 unhealthy = bool(dropped) and set(dropped.values()) == {UNHEALTHY}
                 self.emitted.add(rows[part], None, "all_unhealthy" if unhealthy else "no_candidate", rule, said)
+
+    def _pick_one(self, picker: Picker, pick: Pick, rows: Rows, rule: str | None, reason: str) -> None:
+        """The same for one record."""
+        (row,) = rows.tolist()
+        record = self.shard.records
+        asked = Asked(**{name: record.column(name)[row].as_py() for name in CHECKS})
+        record_id, position = (record.column(name)[row].as_py() for name in ("record_id", "position"))
+        picked = picker(asked, record_id=record_id, position=position)
+        said = joined_reasons(reason, picked.reason)
+        if picked.candidate is None:
+            self.emitted.add(rows, None, picked.outcome, rule, said)
+            return
+        once_more = f"asked {picked.candidate.name}" if pick is self.again else ""
+        self.visit(picked.candidate.then, rows, rule, joined_reasons(said, once_more))
 
     def _enter(self, pick: Pick, able: list[Candidate], rows: Rows, rule: str | None, reason: str) -> None:
         """Send ``rows`` to the candidates; those for which a nested pattern has no model go to the other candidates."""
@@ -273,26 +299,6 @@ class _Walk:
         return able[best], rows, best_said(pick.policy, able[best].name, ranked[best], len(able))
 
 
-def chance(column: pa.ChunkedArray, rows: Rows, seed: int, purpose: str) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each of ``rows``: a hash of the value, the seed and what it is for."""
-    key = _key(seed, purpose)
-    digests = b"".join(_hashed(value, key) for value in column.take(pa.array(rows)).to_pylist())
-    return (np.frombuffer(digests, dtype="<u8") >> np.uint64(11)).astype(np.float64) / 2.0**53
-
-
-def chance_of(value: object, seed: int, purpose: str) -> float:
-    """:func:`chance` of one value."""
-    return (int.from_bytes(_hashed(value, _key(seed, purpose)), "little") >> 11) / 2.0**53
-
-
-def _key(seed: int, purpose: str) -> bytes:
-    return f"{purpose}:{seed}".encode()[:64]
-
-
-def _hashed(value: object, key: bytes) -> bytes:
-    return blake2b(str(value).encode(), digest_size=8, key=key).digest()
-
-
 def _sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:
     """Who is able, and why the others are not; a nested pattern finds that out itself."""
     able, dropped = [], {}
@@ -304,18 +310,3 @@ def _sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> t
         else:
             dropped[candidate.name] = reason
     return able, dropped
-
-
-def joined_reasons(first: str, second: str) -> str:
-    """Both, where there are two."""
-    return f"{first}; {second}" if first and second else first or second
-
-
-def why_dropped(dropped: Mapping[str, str], models: Mapping[str, ModelInfo]) -> str:
-    """What a reason says of the candidates that cannot answer."""
-    shown = []
-    for name, why in dropped.items():
-        info = models.get(name)
-        detail = f" ({info.why_unhealthy})" if why == UNHEALTHY and info is not None and info.why_unhealthy else ""
-        shown.append(f"{name} {'is unhealthy' if why == UNHEALTHY else why}{detail}")
-    return "not " + ", ".join(shown) if shown else ""

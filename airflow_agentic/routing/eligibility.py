@@ -1,4 +1,4 @@
-"""Which candidates may answer a record: task, language, limits and health.
+"""Which candidates may answer a record, by task, language, limits and health, and what is said of the others.
 
 The rule stands once, in :func:`why_not` and the checks it is made of; :func:`reasons` applies the checks to the
 distinct values of each column only, so that a million rows cost a few array operations.
@@ -16,7 +16,7 @@ import pyarrow as pa
 from airflow_agentic.routing.distinct import distinct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from airflow_agentic.registry.info import ModelInfo
     from airflow_agentic.spec.pattern import Requirements
@@ -156,3 +156,18 @@ def _taken(records: pa.Table, name: str, rows: Ints) -> pa.Array:
     column = records.column(name)
     taken = column if len(rows) == len(column) else column.take(pa.array(rows))
     return taken.combine_chunks()
+
+
+def joined_reasons(first: str, second: str) -> str:
+    """Both, where there are two."""
+    return f"{first}; {second}" if first and second else first or second
+
+
+def why_dropped(dropped: Mapping[str, str], models: Mapping[str, ModelInfo]) -> str:
+    """What a reason says of the candidates that cannot answer."""
+    shown = []
+    for name, why in dropped.items():
+        info = models.get(name)
+        detail = f" ({info.why_unhealthy})" if why == UNHEALTHY and info is not None and info.why_unhealthy else ""
+        shown.append(f"{name} {'is unhealthy' if why == UNHEALTHY else why}{detail}")
+    return "not " + ", ".join(shown) if shown else ""

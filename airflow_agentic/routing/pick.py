@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from airflow_agentic.routing.decide import chance_of, joined_reasons, why_dropped
-from airflow_agentic.routing.eligibility import UNHEALTHY, Asked, never, speaks, why_not
+from airflow_agentic.routing.chance import chance_of
+from airflow_agentic.routing.eligibility import UNHEALTHY, Asked, joined_reasons, never, speaks, why_dropped, why_not
 from airflow_agentic.routing.policy import BALANCED, FIGURES, balanced, best_said, only_left, scores
 
 if TYPE_CHECKING:
@@ -29,12 +29,16 @@ if TYPE_CHECKING:
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
+Chosen = tuple[int, "Callable[[], str]"]
+"""The place of a candidate, and what makes the text that says why."""
 
 NOTHING: Final = Asked()
 REMEMBERED: Final = 256
 """Languages, and tasks, whose candidates are remembered; records may name any text."""
 BY_RECORD: Final = frozenset({"round-robin", "weighted", "least-loaded"})
 """Policies that choose anew for each record."""
+ROUNDING: Final = 16 * 2.0**-52
+"""Of a sum of a few products, relative to the largest that they can be."""
 CLOSE: Final = 1e-9
 """Balanced scores nearer than this to the best are computed once more as :mod:`policy` does, to the last bit."""
 
@@ -61,8 +65,7 @@ def compile_pick(
 
     :param models: with the snapshot's health and figures.
     :param load: requests under way by model, read at each call, for ``least-loaded``.
-    :returns: ``None`` where a candidate is a pattern of its own: only a walk through it, as
-        :meth:`Decider.select` makes it, knows whether it can answer.
+    :returns: ``None`` where a candidate is a pattern of its own: only a walk through it knows whether it can answer.
     """
     if any(candidate.model is None for candidate in pick.candidates):
         return None
@@ -84,7 +87,7 @@ class Picker:
         self._by_task: dict[str, Bools] = {}
         self._always = np.flatnonzero(self._able)
         self._choose = self._chooser()
-        self._unasked: tuple[int, str] | None = None
+        self._unasked: Chosen | None = None
 
     def __call__(self, asked: Asked = NOTHING, *, record_id: str = "", position: int = 0) -> Picked:
         """The pick for one record.
@@ -97,11 +100,12 @@ class Picker:
             return self._nobody(asked)
         if len(able) == 1:
             chosen = int(able[0])
-            return self._to(chosen, asked, len(able), only_left(self._pick, self._pick.candidates[chosen].name))
+            name = self._pick.candidates[chosen].name
+            return self._to(chosen, asked, len(able), lambda: only_left(self._pick, name))
         chosen, why = self._preferred(able, record_id, position)
         return self._to(chosen, asked, len(able), why)
 
-    def _preferred(self, able: Ints, record_id: str, position: int) -> tuple[int, str]:
+    def _preferred(self, able: Ints, record_id: str, position: int) -> Chosen:
         """One of several: what a record that asks nothing gets is found once, where it is the same for all."""
         if able is not self._always or self._pick.policy in BY_RECORD:
             return self._choose(able, record_id, position)
@@ -109,9 +113,8 @@ class Picker:
             self._unasked = self._choose(able, record_id, position)
         return self._unasked
 
-    def _to(self, chosen: int, asked: Asked, able: int, why: str) -> Picked:
-        everybody = able == len(self._infos)
-        said = (lambda: why) if everybody else (lambda: joined_reasons(self._dropped(asked), why))
+    def _to(self, chosen: int, asked: Asked, able: int, why: Callable[[], str]) -> Picked:
+        said = why if able == len(self._infos) else (lambda: joined_reasons(self._dropped(asked), why()))
         return Picked(candidate=self._pick.candidates[chosen], outcome=None, _said=said)
 
     def _nobody(self, asked: Asked) -> Picked:
@@ -146,7 +149,7 @@ class Picker:
             able = able & self._remembered(self._by_language, asked.language, speaks)
         if self._pick.by_task and asked.task is not None:
             able = able & self._remembered(self._by_task, asked.task, _does)
-        return self._always if able is self._able else np.flatnonzero(able)
+        return self._always if able is self._able else able.nonzero()[0]
 
     def _remembered(self, known: dict[str, Bools], value: str, can: Callable[[ModelInfo, str], bool]) -> Bools:
         found = known.get(value)
@@ -157,10 +160,10 @@ class Picker:
             known[value] = found
         return found
 
-    def _chooser(self) -> Callable[[Ints, str, int], tuple[int, str]]:
+    def _chooser(self) -> Callable[[Ints, str, int], Chosen]:
         policy = self._pick.policy
         if policy == "declared":
-            return lambda able, *_: (int(able[0]), "")
+            return lambda able, *_: (int(able[0]), str)
         if policy == "round-robin":
             return self._in_turn
         if policy == "weighted":
@@ -175,23 +178,24 @@ class Picker:
         rank[sorted(range(len(ranked)), key=lambda place: (-ranked[place], place))] = np.arange(len(ranked))
         return lambda able, *_: self._first(able, rank, ranked)
 
-    def _first(self, able: Ints, rank: Ints, ranked: Sequence[float]) -> tuple[int, str]:
+    def _first(self, able: Ints, rank: Ints, ranked: Sequence[float]) -> Chosen:
         best = int(able[rank[able].argmin()])
-        return best, best_said(self._pick.policy, self._pick.candidates[best].name, ranked[best], len(able))
+        pick = self._pick
+        return best, lambda: best_said(pick.policy, pick.candidates[best].name, ranked[best], len(able))
 
-    def _in_turn(self, able: Ints, _: str, position: int) -> tuple[int, str]:
+    def _in_turn(self, able: Ints, _: str, position: int) -> Chosen:
         chosen = int(able[position % len(able)])
-        return chosen, f"round-robin: {self._pick.candidates[chosen].name}"
+        return chosen, lambda: f"round-robin: {self._pick.candidates[chosen].name}"
 
-    def _drawn(self, able: Ints, record_id: str, _: int) -> tuple[int, str]:
+    def _drawn(self, able: Ints, record_id: str, _: int) -> Chosen:
         bounds = np.cumsum(self._weights[able])
         if not bounds[-1]:
-            return int(able[0]), "no candidate left has a weight"
+            return int(able[0]), lambda: "no candidate left has a weight"
         place = np.searchsorted(bounds / bounds[-1], chance_of(record_id, self._pick.seed, "weighted"), side="right")
         chosen = int(able[place])
-        return chosen, f"weighted: {self._pick.candidates[chosen].name}"
+        return chosen, lambda: f"weighted: {self._pick.candidates[chosen].name}"
 
-    def _least_loaded(self, able: Ints, *_: Any) -> tuple[int, str]:
+    def _least_loaded(self, able: Ints, *_: Any) -> Chosen:
         load, infos = self._load, self._infos
         least, chosen = None, int(able[0])
         for place in able:
@@ -200,7 +204,7 @@ class Picker:
                 least, chosen = busy, int(place)
             if busy <= 0:
                 break
-        return chosen, f"{self._pick.candidates[chosen].name} is least loaded"
+        return chosen, lambda: f"{self._pick.candidates[chosen].name} is least loaded"
 
 
 class _Balanced:
@@ -219,36 +223,45 @@ class _Balanced:
         self._shares = list(self._weights.values())
         self._declared = not np.isnan(self._figures).any()
         self._near = CLOSE * sum(map(abs, self._shares))
+        self._most = (ROUNDING * np.abs(self._figures).max(axis=1)).tolist()
 
-    def best(self, able: Ints, *_: Any) -> tuple[int, str]:
+    def best(self, able: Ints, *_: Any) -> Chosen:
         """The place of the best of ``able``, and what is said of it."""
         figures = self._figures.take(able, axis=1)
-        lows, highs = np.fmin.reduce(figures, axis=1), np.fmax.reduce(figures, axis=1)  # of what is declared
-        spans = [
-            (low, high) if low == low else (0.0, 0.0) for low, high in zip(lows.tolist(), highs.tolist(), strict=True)
-        ]
-        parts = figures - lows[:, None]
-        total = (_scaled if self._declared else _scaled_with_gaps)(parts, spans, self._shares)
-        close = able[total >= total.max() - self._near]
-        by_name = dict(zip(self._weights, spans, strict=True))
-        exact = [(balanced(self._infos[place], by_name, self._weights), -int(place)) for place in close]
-        score, place = max(exact)
-        return -place, best_said("balanced", self._pick.candidates[-place].name, score, len(able))
+        lows = np.fmin.reduce(figures, axis=1).tolist()  # of what is declared
+        highs = np.fmax.reduce(figures, axis=1).tolist()
+        total, error = (self._scaled if self._declared else self._scaled_with_gaps)(figures, lows, highs)
+        close = total >= total[total.argmax()] - error
+        count = np.count_nonzero(close)
+        if count == 1:
+            place = int(able[close.argmax()])
+        else:  # none is close where a span is too small for arithmetic
+            exact = {one: self._score(one, lows, highs) for one in able[close if count else slice(None)].tolist()}
+            place = max(exact, key=lambda one: (exact[one], -one))
+        pick = self._pick
+        name = pick.candidates[place].name
+        return place, lambda: best_said("balanced", name, self._score(place, lows, highs), len(able))
 
+    def _scaled(self, figures: Floats, lows: Sequence[float], highs: Sequence[float]) -> tuple[Floats, float]:
+        """Scores of candidates that declare all, less what they have alike; and how near two are as good as equal."""
+        factors = []
+        error = self._near
+        for share, most, low, high in zip(self._shares, self._most, lows, highs, strict=True):
+            factor = share / (high - low) if high > low else 0.0
+            factors.append(factor)
+            error += factor * most
+        return np.dot(factors, figures), error
 
-def _scaled(parts: Floats, spans: Sequence[tuple[float, float]], shares: Sequence[float]) -> Floats:
-    """Scores of candidates that declare all, less what they have alike."""
-    factors = [share / (high - low) if high > low else 0.0 for share, (low, high) in zip(shares, spans, strict=True)]
-    found: Floats = np.array(factors) @ parts
-    return found
+    def _scaled_with_gaps(self, figures: Floats, lows: Sequence[float], highs: Sequence[float]) -> tuple[Floats, float]:
+        """The same where something is not declared, which is worst."""
+        total = np.zeros(figures.shape[1])
+        for part, share, low, high in zip(figures, self._shares, lows, highs, strict=True):
+            total += np.nan_to_num((part - low) / (high - low) if high > low else part - low + 1.0) * share
+        return total, self._near
 
-
-def _scaled_with_gaps(parts: Floats, spans: Sequence[tuple[float, float]], shares: Sequence[float]) -> Floats:
-    """The same where something is not declared, which is worst."""
-    total = np.zeros(parts.shape[1])
-    for part, share, (low, high) in zip(parts, shares, spans, strict=True):
-        total += np.nan_to_num(part / (high - low) if high > low else part + 1.0) * share
-    return total
+    def _score(self, place: int, lows: Sequence[float], highs: Sequence[float]) -> float:
+        known = ((low, high) if low == low else (0.0, 0.0) for low, high in zip(lows, highs, strict=True))
+        return balanced(self._infos[place], dict(zip(self._weights, known, strict=True)), self._weights)
 
 
 def _does(info: ModelInfo, task: str) -> bool:

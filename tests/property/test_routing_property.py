@@ -124,6 +124,18 @@ def decisions(draw: st.DrawFn, branch: int, depth: int = 2) -> Decision:
     return Rules(cases=cases, default=draw(below))
 
 
+@given(st.lists(asked, min_size=2, max_size=8), infos, decisions(0), st.booleans())
+def test_a_record_is_routed_alone_as_among_others(
+    rows: list[dict[str, Any]], models: dict[str, ModelInfo], decision: Decision, again: bool
+) -> None:
+    shard = Shard(table(rows), record_columns({}))
+    decider = Decider(models)
+    among = decider.select(decision, shard, rule="rule", again=again).to_pylist()
+
+    for row, expected in enumerate(among):
+        assert decider.select(decision, shard, np.array([row]), rule="rule", again=again).to_pylist() == [expected]
+
+
 @given(records_of, infos, st.tuples(decisions(0), decisions(1)))
 def test_every_record_lands_once_in_every_branch(
     rows: list[dict[str, Any]], models: dict[str, ModelInfo], branches: tuple[Decision, Decision]

@@ -13,7 +13,8 @@ from airflow_agentic import tables
 from airflow_agentic.pipeline.inputs import inline_records
 from airflow_agentic.plan.columns import record_columns
 from airflow_agentic.registry import ModelInfo
-from airflow_agentic.routing.decide import Decider, Shard, chance
+from airflow_agentic.routing.chance import chance
+from airflow_agentic.routing.decide import Decider, Shard
 from airflow_agentic.routing.decision import (
     All,
     Candidate,
