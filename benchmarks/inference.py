@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from airflow_agentic.pipeline.inputs import inline_records
-from airflow_agentic.runtime import ModelProcess, open_predictor, predict_records
+from airflow_agentic.runtime import ModelProcess, Predictor, open_predictor, predict_records
 from airflow_agentic.spec.load import load_model
 from airflow_agentic.spec.model import ModelCard
 from benchmarks.base import ROOT, Pairs, Result, in_python, timed
@@ -75,7 +76,7 @@ def _turns(
 ) -> dict[str, list[float]]:
     works: dict[str, Callable[[int], Any]] = {"floor": lambda start: floor(values[start : start + SLICE])}
     for kind, predictor in subjects.items():
-        works[kind] = lambda start, predictor=predictor: predict_records(predictor, card, records.slice(start, SLICE))
+        works[kind] = partial(_predicted, predictor, card, records)
     for work in works.values():
         work(0)
     expected = [label for label, _ in works["floor"](0)]
@@ -85,8 +86,12 @@ def _turns(
     times: dict[str, list[float]] = {kind: [] for kind in works}
     for turn, start in enumerate(range(0, len(values), SLICE)):
         for kind in [*works][turn % 3 :] + [*works][: turn % 3]:
-            times[kind].append(timed(lambda kind=kind, start=start: works[kind](start)))
+            times[kind].append(timed(partial(works[kind], start)))
     return times
+
+
+def _predicted(predictor: Predictor, card: ModelCard, records: pa.Table, start: int) -> pa.Table:
+    return predict_records(predictor, card, records.slice(start, SLICE))
 
 
 def _result(card: ModelCard, kind: str, goal: float, times: Pairs) -> Result:
@@ -133,10 +138,10 @@ def _bare_image(card: ModelCard) -> Callable[[list[bytes]], list[Answer]]:
     labels = _path(card, card.output.labels).read_text().splitlines()
 
     def pixels(content: bytes) -> Any:
-        with Image.open(io.BytesIO(content)) as image:
-            width, height = image.size
+        with Image.open(io.BytesIO(content)) as opened:
+            width, height = opened.size
             factor = 256 / min(width, height)
-            image = image.convert("RGB").resize(
+            image = opened.convert("RGB").resize(
                 (round(width * factor), round(height * factor)), Image.Resampling.BICUBIC
             )
             left, top = (image.width - 224) // 2, (image.height - 224) // 2
@@ -187,7 +192,10 @@ def _best(logits: Any, labels: list[str]) -> list[Answer]:
     ]
 
 
-MODELS: Final = {"lite0-tf": (_photos, _bare_image), "minilm-torch": (_texts, _bare_text)}
+MODELS: Final[dict[str, tuple[Callable[[], list[Any]], Callable[[ModelCard], Callable[[list[Any]], list[Answer]]]]]] = {
+    "lite0-tf": (_photos, _bare_image),
+    "minilm-torch": (_texts, _bare_text),
+}
 
 
 def _path(card: ModelCard, name: str | None) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -33,16 +34,22 @@ def dag_arguments(workflow: WorkflowSpec) -> dict[str, Any]:
 
     :raises CompileError: one that the installed Airflow's ``DAG`` does not take, or whose value YAML cannot say.
     """
-    known = set(inspect.signature(DAG).parameters) - _OURS
+    known = _parameters(DAG)
     return _arguments(workflow, "dag", {key: value for key, value in workflow.dag.items() if key != "schedule"}, known)
 
 
 def task_arguments(workflow: WorkflowSpec) -> dict[str, Any]:
     """Arguments of every Airflow task."""
-    return _arguments(workflow, "task", workflow.task, set(inspect.signature(BaseOperator.__init__).parameters) - _OURS)
+    return _arguments(workflow, "task", workflow.task, _parameters(BaseOperator.__init__))
 
 
-def _arguments(workflow: WorkflowSpec, section: str, given: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+@cache
+def _parameters(owner: Callable[..., Any]) -> frozenset[str]:
+    """What ``owner`` takes and the workflow does not set itself."""
+    return frozenset(inspect.signature(owner).parameters) - _OURS
+
+
+def _arguments(workflow: WorkflowSpec, section: str, given: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
     problems: list[Problem] = []
     arguments: dict[str, Any] = {}
     for key, value in given.items():
@@ -59,7 +66,7 @@ def _arguments(workflow: WorkflowSpec, section: str, given: Mapping[str, Any], k
     return arguments
 
 
-def _unknown(section: str, key: str, known: set[str]) -> tuple[str, str | None]:
+def _unknown(section: str, key: str, known: frozenset[str]) -> tuple[str, str | None]:
     owner = "DAG" if section == "dag" else "BaseOperator"
     if key in _OURS:
         return f"{key!r} of Airflow's {owner} is set by the workflow itself", "remove it"

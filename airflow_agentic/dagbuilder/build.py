@@ -8,7 +8,7 @@ without those that others imply.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +118,18 @@ class _Expanded:
         tasks: dict[str, Any] = {first.id: start}
         for node in self.plan.nodes[1:]:
             tasks[node.id] = self._task(node, start.output)
+        self._connect(tasks)
+
+    def _connect(self, tasks: Mapping[str, Any]) -> None:
+        """Set the edges in few calls: in each, Airflow hashes the whole Dag once a task."""
+        after: dict[str, list[Any]] = {}
         for node_id, needs in self.plan.edges().items():
-            for need in needs:
-                tasks[need] >> tasks[node_id]
+            if len(needs) == 1:
+                after.setdefault(needs[0], []).append(tasks[node_id])
+            elif needs:
+                tasks[node_id].set_upstream([tasks[need] for need in needs])
+        for need, following in after.items():
+            tasks[need].set_downstream(following)
 
     def _task(self, node: Any, units: Any) -> Any:
         placed: dict[str, Any] = {"task_id": node.id, "node": node.id, "topology": self.topology}

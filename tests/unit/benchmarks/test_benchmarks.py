@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from benchmarks import base, report, routing
+from airflow_agentic.dagbuilder.load import load_workflows
+from benchmarks import base, dags, memory, report, routing
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.base import Pairs, Result
 
@@ -45,6 +46,27 @@ def test_routing_measures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert (result.name, result.unit) == ("routing 100 records over 20 models", "records/s")
     assert result.value > 0
+
+
+def test_the_dags_by_hand_are_those_of_the_workflows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dags, "CARDS", 3)
+    monkeypatch.setenv(dags.SETTING, "off")
+    dags.write(tmp_path, 2)
+
+    made = load_workflows(tmp_path / "workflows")
+
+    dags.check_same(dags.by_hand(tmp_path / "workflows")(), made)
+    made["wf-0001"].tags.add("more")
+    with pytest.raises(AssertionError, match="the Dag by hand is not that of load_workflows"):
+        dags.check_same(dags.by_hand(tmp_path / "workflows")(), made)
+    for name in ("wf-0000", "wf-0001"):
+        del globals()[f"dag {name}"]
+
+
+def test_memory_is_measured_against_all_that_is_made() -> None:
+    result = memory.measure(500)
+
+    assert (result.name, result.unit) == ("memory of a 500-record batch through route and aggregate", "MB")
 
 
 def test_pairs_know_their_ratio_and_its_interval() -> None:
