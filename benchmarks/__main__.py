@@ -10,7 +10,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.base import Result
-from benchmarks.report import machine, markdown, table, write
+from benchmarks.report import machine, revision, table, write
 
 BENCHMARKS: Final = ("imports", "pick", "routing", "memory", "dags", "inference", "airflow_runs")
 """The quick ones first."""
@@ -26,7 +26,6 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}")
     console = Console(width=None if sys.stdout.isatty() else 200)
-    before = machine()
     results: dict[str, list[Result]] = {}
     failed = []
     for name in options.names or BENCHMARKS:
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = [result for each in results.values() for result in each]
     console.print(table(found))
     if options.markdown:
-        write(markdown(results, before))
+        write(results, machine(), revision())
     if failed:
         console.print(f"failed: {', '.join(failed)}")
     return int(bool(failed) or any(result.met is False for result in found))

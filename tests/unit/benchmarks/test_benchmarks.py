@@ -80,12 +80,15 @@ def test_the_table_and_the_page_say_what_is_not_met(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
 
-    report.write(report.markdown({"dags": [RESULT]}, "A machine."), page)
+    for name in ("dags", "pick", "dags"):
+        report.write({name: [RESULT]}, "A machine.", "abc1234", page)
 
-    row = "| a \\| b | 2 s | 1 | 2 | ≤ 1.5× | **no** | why | `make bench BENCH=dags` |"
-    assert page.read_text().splitlines()[:2] == ["before", report.BEGIN]
-    assert row in page.read_text()
-    assert "old" not in page.read_text()
+    found = page.read_text().splitlines()
+    row = "| a \\| b | 2 s | 1 | 2 | ≤ 1.5× | **no** | why | abc1234 | `make bench BENCH={}` |"
+    assert found[:4] == ["before", report.BEGIN, "", "A machine."]
+    assert found[-5:] == [row.format("pick"), row.format("dags"), "", report.END, "after"]
+    assert found.count(row.format("dags")) == 1
+    assert "old" not in found
     console = Console(record=True, width=200)
     console.print(report.table([RESULT]))
     assert "≤ 1.5×" in console.export_text()
