@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_agentic.operators.node import NodeOperator, failing_fast
+from airflow_agentic.operators.node import NodeOperator, failing_fast, shown
 from airflow_agentic.plan.ir import Aggregate
 
 if TYPE_CHECKING:
@@ -24,4 +24,6 @@ class AggregateOperator(NodeOperator):
         """Answer every shard that is not committed yet."""
         with failing_fast():
             run = self.run_of(context)
-            return run.aggregate(run.node(self.node, Aggregate))
+            counts = run.aggregate(run.node(self.node, Aggregate))
+        self.log.info("%s", shown(counts))
+        return counts

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_agentic.compat import AirflowSkipException
 from airflow_agentic.hooks.store import settings_list
-from airflow_agentic.operators.node import failing_fast, folder
+from airflow_agentic.operators.node import failing_fast, folder, shown
 from airflow_agentic.plan.ir import Infer
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LocalInferenceOperator(BaseOperator):
         return self._predictor
 
     def _log_shard(self, shard: ShardFile, marker: Marker) -> None:
-        self.log.info("shard %d: %s", shard.number, marker.counts)
+        self.log.info("shard %d: %s", shard.number, shown(marker.counts))
 
     def on_kill(self) -> None:
         """End the model's process; what is committed stays."""

@@ -38,6 +38,11 @@ def folder(context: Context) -> Folder:
     return Folder.of(store, setting("deployment", "default"), run.dag_id, run.run_id, settings_list("allowed_handlers"))
 
 
+def shown(counts: Mapping[str, int]) -> str:
+    """Counts as a line of a log: ``records: 2, errors: 0``."""
+    return ", ".join(f"{name}: {count:,}" for name, count in counts.items()) or "no rows"
+
+
 class NodeOperator(BaseOperator):
     """Base of the operators that run one node over the whole batch.
 

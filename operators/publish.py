@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.hooks.store import ArtifactStoreHook
-from airflow_agentic.operators.node import NodeOperator, failing_fast
+from airflow_agentic.operators.node import NodeOperator, failing_fast, shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,6 +29,9 @@ class PublishOperator(NodeOperator):
             return publish_answers(self.run_of(context), context, self.outlets)
 
 
+log = logging.getLogger(__name__)
+
+
 def publish_answers(run: Run, context: Context, outlets: Iterable[Any]) -> dict[str, Any]:
     """Publish the run's answers; what is returned is also the extra of the outlets' events."""
     from airflow_agentic.execution.publish import publish
@@ -35,4 +39,6 @@ def publish_answers(run: Run, context: Context, outlets: Iterable[Any]) -> dict[
     summary = publish(run, context["dag_run"].run_id, ArtifactStoreHook().open)
     for outlet in outlets:
         context["outlet_events"][outlet].extra.update(summary)
+    counts = {name: value for name, value in summary.items() if isinstance(value, int)}
+    log.info("%s; published at %s", shown(counts), summary["uri"])
     return summary

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_agentic.compat import BaseBranchOperator
-from airflow_agentic.operators.node import failing_fast, folder, manifest_of
+from airflow_agentic.operators.node import failing_fast, folder, manifest_of, shown
 from airflow_agentic.plan.ir import Gate, Route
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class ControlOperator(BaseBranchOperator):
             decided = run.plan.decided_by(node)
             empty = {one for one in decided if not run.selects_any(one)}
         context["ti"].xcom_push("summary", counts)
-        self.log.info("%s", ", ".join(f"{name}: {count}" for name, count in counts.items()) or "no rows")
+        self.log.info("%s", shown(counts))
         return sorted(task for task in self.downstream_task_ids if task not in empty)
 
 

@@ -45,7 +45,7 @@ class StartOperator(BaseOperator):
         plan = run_options(snapshot(self.plan), params)
         salt = salt_of(context)
         run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=kept_params(params), salt=salt)
-        self.log.info("%d records in %d shards", run.rows, len(run.shards))
+        self.log.info("records: %d, shards: %d", run.rows, len(run.shards))
         for name, info in plan.models.items():
             if not info.healthy:
                 self.log.warning("model %r gets no records: %s", name, info.why_unhealthy)

@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from airflow_agentic.exceptions import InputError
-from airflow_agentic.pipeline.records import CHUNK_BYTES, CHUNK_ROWS, TEXT_FIELDS, Row
+from airflow_agentic.pipeline.records import CHUNK_BYTES, CHUNK_ROWS, MAX_INPUT, TEXT_FIELDS, Row, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-MAX_LINE: Final = 64 * 2**20
+MAX_LINE: Final = MAX_INPUT
 MAX_JSON: Final = 256 * 2**20
 CSV_SAMPLE: Final = 1000
 """Rows that decide what type a CSV column has; fewer where they hold more than ``CHUNK_BYTES``."""
@@ -276,12 +276,16 @@ def read_parquet(file: IO[bytes], place: Place) -> Iterator[Row]:
         texts = [column.name for column in header.schema_arrow if _is_text(column.type)]
         parquet = pq.ParquetFile(file, metadata=header.metadata, read_dictionary=texts)
         for batch in parquet.iter_batches(batch_size=max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_size))):
-            sizes = _row_sizes(batch, row_size)
+            held = [_sizes(column) for column in batch.columns]
+            sizes = np.maximum(sum(held, np.zeros(batch.num_rows, np.int64)), row_size)
             for start, stop in _cuts(sizes):
-                values = _plain(_spread(batch.slice(start, stop - start))).to_pylist()
-                for value, bytes_ in zip(values, sizes[start:stop].tolist(), strict=True):
+                part, problem = batch.slice(start, stop - start), None
+                if stop - start == 1 and (size := sum(int(one[start]) for one in held)) > MAX_INPUT:
+                    small = [place for place, one in enumerate(held) if one[start] <= MAX_INPUT // len(held)]
+                    part, problem = part.select(small), too_large(size)
+                for value, bytes_ in zip(_plain(_spread(part)).to_pylist(), sizes[start:stop].tolist(), strict=True):
                     number += 1
-                    yield place.row(number, value, bytes_)
+                    yield place.row(number, value, bytes_, problem)
     except pa.ArrowException as error:
         raise InputError(f"{place.name} cannot be read as Parquet ({error}); write the file anew") from error
 
@@ -292,14 +296,23 @@ def _is_text(kind: pa.DataType) -> bool:
     return any(test(kind) for test in tests)
 
 
-def _row_sizes(batch: pa.RecordBatch, least: int) -> npt.NDArray[np.int64]:
-    """The bytes of each row's text, at least ``least``: what it takes once it is spread out."""
-    sizes = np.zeros(batch.num_rows, np.int64)
-    for column in batch.columns:
-        if pa.types.is_dictionary(column.type) and _is_text(column.type.value_type):
-            lengths = pc.fill_null(pc.binary_length(column.dictionary).take(column.indices), 0)
-            sizes += np.asarray(lengths, np.int64)
-    return np.maximum(sizes, least)
+def _sizes(column: pa.Array) -> npt.NDArray[np.int64]:
+    """The bytes of each value once it is spread out; of one that can only be small, 8."""
+    kind, types = column.type, pa.types
+    if types.is_dictionary(kind) and _is_text(kind.value_type):
+        return np.asarray(pc.fill_null(pc.binary_length(column.dictionary).take(column.indices), 0), np.int64)
+    if _is_text(kind):
+        return np.asarray(pc.fill_null(pc.binary_length(column), 0), np.int64)
+    if types.is_struct(kind):
+        return sum((_sizes(field) for field in column.flatten()), np.zeros(len(column), np.int64))
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
+        if not types.is_nested(kind.value_type) and not _is_text(kind.value_type):
+            return lengths * 8
+        stops = np.cumsum(lengths)
+        ends = np.cumsum(np.concatenate([[0], _sizes(column.flatten())]))[np.concatenate([[0], stops])]
+        return np.diff(ends)
+    return np.full(len(column), 8, np.int64)
 
 
 def _cuts(sizes: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

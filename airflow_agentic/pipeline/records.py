@@ -32,6 +32,8 @@ from airflow_agentic.pipeline.uris import AllowedUris, resolve
 CHUNK_ROWS: Final = 8192
 CHUNK_BYTES: Final = 16 * 2**20
 
+MAX_INPUT: Final = 64 * 2**20
+"""Bytes of what a record itself holds. It is held whole, more than once: what is larger is named by ``uri``."""
 MAX_ID: Final = 1024
 """Characters of a record's id: it stands in every table, and in messages."""
 INPUT_FIELDS: Final = ("text", "uri", "bytes", "input")
@@ -181,6 +183,11 @@ def _draft(row: Row, rules: RowRules) -> _Draft:
     return draft
 
 
+def too_large(size: int) -> str:
+    """What is wrong with a record that holds ``size`` bytes."""
+    return f"the record holds {size:,} bytes; at most {MAX_INPUT:,} are taken: name large inputs by uri"
+
+
 def _shown(value: object) -> bytes:
     """What identifies a row that cannot be used."""
     try:
@@ -319,6 +326,8 @@ def _shape(value: object) -> tuple[int, ...]:
 
 
 def _set_input(draft: _Draft, kind: str, content: str | bytes, identity: bytes) -> None:
+    if len(identity) > MAX_INPUT:
+        raise RecordError("bad_record", too_large(len(identity)))
     slot = {"bytes": "data", "uri": "uri"}.get(kind, "text")
     draft.input = {"kind": kind, slot: content}
     draft.content = kind.encode() + b"\x00" + identity

@@ -181,6 +181,32 @@ def test_parquet_carries_bytes_structs_and_tensors(tmp_path: Path) -> None:
     assert inputs(read(tmp_path, "tensor.parquet")) == ["[1.0,2.0]", "[3.0]"]
 
 
+@pytest.mark.parametrize(
+    ("large", "small", "size"),
+    [
+        ("x" * 99, "a", 102),
+        (b"x" * 99, b"a", 102),
+        ([0.5] * 20, [0.5], 163),
+        ([{"a": "long", "b": "words"}] * 20, [], 183),
+        ([[0.5] * 5] * 4, [[0.5]], 163),
+        ({"a": "x" * 60, "b": ["y"] * 40}, {"a": "x", "b": ["y"]}, 103),
+    ],
+    ids=["text", "bytes", "list", "texts", "lists", "struct"],
+)
+def test_a_parquet_row_that_holds_too_much_is_an_error_before_python_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: Any, small: Any, size: int
+) -> None:
+    monkeypatch.setattr(formats, "MAX_INPUT", 100)
+    monkeypatch.setattr(formats, "CHUNK_BYTES", 100)
+    name = "input" if not isinstance(large, str) else "text"
+    pq.write_table(pa.table({"id": ["one", "two", "six"], name: [small, large, small]}), tmp_path / "in.parquet")
+    table = read(tmp_path, "in.parquet")
+    assert table.column("record_id").to_pylist() == ["one", "two", "six"]
+    said = f"in.parquet:2: the record holds {size} bytes; at most 67,108,864 are taken: name large inputs by uri"
+    assert messages(table) == [None, said, None]
+    assert inputs(table)[1] is None
+
+
 def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "in.parquet").write_bytes(b"PAR1 no footer here")
     with pytest.raises(InputError, match=r"^in\.parquet cannot be read as Parquet \(.*\); write the file anew$"):

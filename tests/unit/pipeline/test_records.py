@@ -13,6 +13,7 @@ import pytest
 
 from airflow_agentic import tables
 from airflow_agentic.exceptions import InputError
+from airflow_agentic.pipeline import records
 from airflow_agentic.pipeline.identity import SeenIds
 from airflow_agentic.pipeline.inputs import inline_records
 from airflow_agentic.pipeline.records import Row, RowRules, normalise
@@ -146,6 +147,13 @@ def test_a_bad_row_keeps_its_id_and_fails_nobody_else() -> None:
     table = inline_records([{"id": "a", "text": 3}, {"id": "b", "text": "fine"}])
     assert table.column("record_id").to_pylist() == ["a", "b"]
     assert table.column("error").is_valid().to_pylist() == [True, False]
+
+
+@pytest.mark.parametrize("row", ["x" * 11, {"text": "x" * 11}, b"x" * 11, {"input": [0.25, 0.75]}, {"a": "x" * 9}])
+def test_a_record_that_holds_too_much_is_refused(monkeypatch: pytest.MonkeyPatch, row: Any) -> None:
+    monkeypatch.setattr(records, "MAX_INPUT", 10)
+    assert message(row).startswith("the record holds 1")
+    assert message(row).endswith(" bytes; at most 10 are taken: name large inputs by uri")
 
 
 def test_ids_are_derived_from_content_and_position() -> None:
