@@ -47,10 +47,7 @@ test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
-	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --skip-covered --sort=cover
+	$(BIN)/python -m pytest --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
 	$(BIN)/python -m pip install --quiet $(FUZZER)

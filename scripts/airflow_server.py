@@ -305,7 +305,7 @@ class AirflowServer:
 
     def _environment(self, port: int) -> dict[str, str]:
         # Without written bytecode every part and every Airflow task compiles Airflow again: four times slower.
-        dropped = ("AIRFLOW", "PYTHONDONTWRITEBYTECODE")
+        dropped = ("AIRFLOW", "PYTHONDONTWRITEBYTECODE", "COVERAGE_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         return {
             **kept,

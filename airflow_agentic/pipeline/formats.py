@@ -311,7 +311,8 @@ def _sizes(column: pa.Array) -> npt.NDArray[np.int64]:
             return lengths * 8
         stops = np.cumsum(lengths)
         ends = np.cumsum(np.concatenate([[0], _sizes(column.flatten())]))[np.concatenate([[0], stops])]
-        return np.diff(ends)
+        sizes: npt.NDArray[np.int64] = np.diff(ends)
+        return sizes
     return np.full(len(column), 8, np.int64)
 
 
