@@ -43,12 +43,13 @@ def beginnings(
     require(find_spec("uv"), "needs uv: pip install uv")
     require(shutil.which("git"), "needs git: apt-get install git")
     params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        yield {
-            release: pool.submit(begin, release, tmp_path_factory.mktemp(f"airflow-{release.minor}-"))
-            for release in RELEASES
-            if any(each.get("release") == release for each in params)
-        }
+    pool = ThreadPoolExecutor(max_workers=1)
+    yield {
+        release: pool.submit(begin, release, tmp_path_factory.mktemp(f"airflow-{release.minor}-"))
+        for release in RELEASES
+        if any(each.get("release") == release for each in params)
+    }
+    pool.shutdown(cancel_futures=True)
 
 
 def begin(release: Release, folder: Path) -> History:
