@@ -50,6 +50,8 @@ class Campaign:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Called by pytest after the collection, in place of running its tests."""
+        if session.testsfailed:
+            pytest.exit("tests cannot be collected", 1)
         gc.freeze()
         items = {item.nodeid: item for item in session.items}
         seconds, reached = self.measure(items)

@@ -52,6 +52,21 @@ DOUBLES = [
     float("nan"),
 ]
 
+HARD = [
+    dict(zip(CONDITION_COLUMNS, (text, other, number, second, double, value, ok), strict=True))
+    for text, other, ok in zip([*TEXTS, None], [None, *TEXTS], [True, False, None] * 4, strict=False)
+    for number in (*INTEGERS[:3], 2**53 + 1, *INTEGERS[-3:], None)
+    for second in (0, -1, 2, 2**63 - 1, -(2**63), None)
+    for double, value in (
+        (DOUBLES[0], DOUBLES[1]),
+        (2.0**63, 2.0**53),
+        (float("nan"), float("-inf")),
+        (-(2.0**63), -0.0),
+        (None, 1.0),
+    )
+][::7]
+"""Limits against limits: the cases that random values seldom meet."""
+
 values: dict[str, st.SearchStrategy[Any]] = {
     "string": st.sampled_from(TEXTS) | st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
     "int": st.sampled_from(INTEGERS) | st.integers(-(2**63), 2**63 - 1),

@@ -19,19 +19,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 with atheris.instrument_imports(include=["airflow_agentic"]):
     from condition_checks import arrow_columns, check_condition
-    from condition_strategies import CONDITION_COLUMNS, conditions, records, wild_text
+    from condition_strategies import CONDITION_COLUMNS, HARD, conditions, records, wild_text
 
     from airflow_agentic.exceptions import ConditionError
     from airflow_agentic.routing.conditions import Condition
 
 
-@given(conditions() | wild_text(), st.lists(records(CONDITION_COLUMNS), max_size=6))
+EXPRESSIONS = st.booleans().flatmap(lambda wild: wild_text() if wild else conditions())
+"""Every second one may be any text."""
+
+
+@given(EXPRESSIONS, st.lists(records(CONDITION_COLUMNS), max_size=6))
 def try_condition(expression: str, rows: list[dict[str, Any]]) -> None:
     """One case. Any error but :class:`ConditionError`, or a difference, ends the fuzzing."""
     try:
         Condition.compile(expression, CONDITION_COLUMNS)
     except ConditionError:
         return
+    rows = rows + HARD[::8]
     check_condition(expression, rows, arrow_columns(rows))
 
 

@@ -10,7 +10,7 @@ from airflow_agentic.registry import ModelInfo
 from airflow_agentic.routing.decision import Candidate, Pick, To
 from airflow_agentic.routing.eligibility import Asked
 from airflow_agentic.routing.pick import REMEMBERED, Picker, compile_pick
-from airflow_agentic.spec.workflow import Requirements
+from airflow_agentic.spec.pattern import Requirements
 
 
 def model(name: str, **more: Any) -> ModelInfo:
