@@ -182,7 +182,7 @@ class _Walk:
                 here = left.copy()
             else:
                 outcome = self._evaluate(case.when)
-                self._failed(outcome, case.when, left, taken, case.name)
+                self._failed(outcome, case.when, left, case.name)
                 here = left & np.asarray(outcome.true)
             self.visit(case.then, np.flatnonzero(here), case.name, joined_reasons(reason, case.when or "always"))
             taken |= here
@@ -194,9 +194,7 @@ class _Walk:
         else:
             self.visit(rules.default, nobody, rule or "default", joined_reasons(reason, "no rule matches"))
 
-    def _failed(
-        self, outcome: Outcome, when: str, left: npt.NDArray[np.bool_], taken: npt.NDArray[np.bool_], name: str
-    ) -> None:
+    def _failed(self, outcome: Outcome, when: str, left: npt.NDArray[np.bool_], name: str) -> None:
         """A condition that cannot be evaluated is an outcome of its row; no later rule sees the row."""
         failed = np.asarray(outcome.failed) & left
         if not failed.any():
@@ -207,7 +205,6 @@ class _Walk:
             group = rows[[text == message for text in messages]]
             self.emitted.add(group, None, "condition_failed", name, f"{when}: {message}")
         left &= ~failed
-        taken |= failed
 
     def _evaluate(self, expression: str) -> Outcome:
         if expression not in self.outcomes:

@@ -20,9 +20,11 @@ ROWS: list[dict[str, Any]] = [
         ("", "ä😀", 2**63 - 1, 2, 1e300, -0.0, True),
         (None, "de", None, 1, None, 1.0, None),
         ("de", None, 7, None, 2.0, None, False),
+        ("x", "y", 1, 1, -1000.25, -1000.0, True),
     )
 ]
 TRANSLATED = [
+    "int(prediction.score) == -1000",
     # each result goes on into another function, which must know its type
     "(record.ok && record.ok) == record.ok",
     "(record.ok || record.size > 3) != record.ok",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -316,6 +317,33 @@ def test_chance_is_the_same_in_every_release() -> None:
     assert [row for row, *_ in decide(Sample(fraction=0.4, seed=7, then=A), records)] == [1, 3, 5, 6, 7, 10]
     weighted = decide(pick("a", "b", "c", policy="weighted", weights={"a": 1, "c": 2}, seed=7), records)
     assert "".join(target[-1] for _, target, *_ in weighted) == "ccaacccccccaccac"
+
+
+def test_a_split_between_three_gives_each_its_share_and_takes_any_seed() -> None:
+    arms = tuple(Share(name=to.node[-1], weight=1, then=to) for to in (A, B, C))
+    for seed in (3, 10**90):
+        found = decide(Split(arms=arms, key="record.record_id", seed=seed), shard(count=60))
+        shares = Counter(target for _, target, *_ in found)
+        assert set(shares) == {"main.a", "main.b", "main.c"}
+        assert min(shares.values()) > 10
+
+
+def test_a_weighted_pick_needs_one_weight_only() -> None:
+    first_without = pick("a", "b", "c", policy="weighted", weights={"c": 1.0})
+    assert {target for _, target, *_ in decide(first_without, shard(count=4))} == {"main.c"}
+    first_only = pick("a", "b", "c", policy="weighted", weights={"a": 1.0})
+    assert {target for _, target, *_ in decide(first_only, shard(count=4))} == {"main.a"}
+
+
+def test_without_a_load_the_first_is_least_loaded() -> None:
+    assert decide(pick("b", "a", policy="least-loaded"), shard(count=1))[0][1] == "main.b"
+
+
+def test_a_pattern_tried_first_is_told_the_rule() -> None:
+    able = Candidate(name="single(a)", then=pick("a"))
+    other = Candidate(name="single(b)", then=pick("b"))
+    rules = Rules(cases=(Case(name="routes[0]", then=Pick(candidates=(able, other))),), default=NO_ROUTE)
+    assert [one[:3] for one in decide(rules, shard(count=1))] == [(0, "main.a", "routes[0]")]
 
 
 def test_every_decision_passes_rule_and_reason_on() -> None:
