@@ -182,13 +182,19 @@ _IN_USE = [
 
 
 def wild_text() -> st.SearchStrategy[str]:
-    """What may stand where a condition is expected: tokens in any order, conditions cut and glued, any text."""
+    """What may stand where a condition is expected: tokens in any order, conditions cut and glued, something else where
+    a column stood, any text."""
     whole = st.sampled_from(_IN_USE) | conditions(1)
     glued = st.tuples(whole, st.integers(0, 60), st.sampled_from(_TOKENS), whole, st.integers(0, 60)).map(
         lambda parts: parts[0][: parts[1]] + parts[2] + parts[3][parts[4] :]
     )
+    other = st.sampled_from([*_TOKENS, "unheard_of", "unheard(record.ok)", "record.siz", "[]", "{}", "record.size[0]"])
+    placed = st.tuples(whole, st.sampled_from(sorted(CONDITION_COLUMNS)), other).map(
+        lambda parts: parts[0].replace(parts[1], parts[2])
+    )
     tokens = st.lists(st.sampled_from(_TOKENS), max_size=12).map(" ".join)
-    return whole | glued | tokens | st.text(st.characters(), max_size=20)
+    kinds = [whole, glued, placed, tokens, st.text(st.characters(), max_size=20)]
+    return st.sampled_from(kinds).flatmap(lambda kind: kind)  # each as often as the others; one_of would flatten them
 
 
 def regexes() -> st.SearchStrategy[str]:
