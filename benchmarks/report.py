@@ -37,13 +37,17 @@ def cells(result: Result) -> tuple[str, ...]:
     """A result as text."""
     return (
         result.name,
-        f"{result.value:,.6g} {result.unit}",
-        "" if result.floor is None else f"{result.floor:,.6g}",
+        f"{_figure(result.value)} {result.unit}",
+        "" if result.floor is None else _figure(result.floor),
         "" if result.ratio is None else f"{result.ratio:.3g}",
         result.goal,
         MET[result.met].strip("*"),
         result.note,
     )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def rows(name: str, results: Sequence[Result], revision: str) -> list[str]:
