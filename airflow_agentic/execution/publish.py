@@ -7,6 +7,7 @@ last: the folder then holds this run's answers, each once.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -74,14 +75,19 @@ def publish(run: Run, run_id: str, open_store: OpenStore) -> dict[str, Any]:
 
 
 def serialise(table: pa.Table, format_: str) -> bytes:
-    """A table as the bytes of a Parquet or JSONL file."""
+    """A table as the bytes of a Parquet or JSONL file; JSON has bytes, of a dead letter's input, in base64."""
     if format_ == "jsonl":
-        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()).encode()
+        rows = (json.dumps(row, ensure_ascii=False, default=_base64) for row in table.to_pylist())
+        return "".join(f"{row}\n" for row in rows).encode()
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     return bytes(sink.getvalue())
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
 def outside_folders(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

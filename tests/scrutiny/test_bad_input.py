@@ -6,12 +6,16 @@ compact, and to what the command line prints; :meth:`Project.answers` holds the 
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from airflow_tasks import Tasks
-from bad_files import ANSWERS, BAD, GOOD, LINES, net_card, photo_card, write_files
+from bad_files import ANSWERS, BAD, GOOD, LINES, jpeg, net_card, photo_card, write_files
 from bad_project import Project, labels, published
 
 BOUNDS = "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : "
@@ -154,13 +158,18 @@ def run_with(project: Project, run_id: str, **changes: Any) -> Tasks:
     return project.tasks(project.lines(*MIXED), run_id=run_id).work()
 
 
-def files(project: Project, run_id: str) -> dict[str, list[str]]:
-    """The record ids of each file that a Dag run published."""
+def files(project: Project, run_id: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each file that a Dag run published."""
     folder = project.store / "default" / "demo" / run_id / "answers"
     return {
-        path.relative_to(folder).as_posix(): [json.loads(line)["record_id"] for line in path.read_text().splitlines()]
+        path.relative_to(folder).as_posix(): [json.loads(line) for line in path.read_text().splitlines()]
         for path in sorted(folder.rglob("*.jsonl"))
     }
+
+
+def ids(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    """Of each file."""
+    return {name: [row["record_id"] for row in rows] for name, rows in found.items()}
 
 
 class TestOnError:
@@ -169,17 +178,27 @@ class TestOnError:
 
     def test_keep(self, project: Project) -> None:
         summary = run_with(project, "keep", **self.JSONL).published
-        assert files(project, "keep") == {"part-00000.jsonl": self.ALL}
+        assert ids(files(project, "keep")) == {"part-00000.jsonl": self.ALL}
         assert (summary["records"], summary["errors"]) == (4, 2)
         assert (summary["error:bad_image"], summary["error:uri_not_allowed"]) == (1, 1)
 
     def test_dead_letter(self, project: Project) -> None:
         summary = run_with(project, "dead", on_error="dead_letter", **self.JSONL).published
-        assert files(project, "dead") == {
+        assert ids(files(project, "dead")) == {
             "dead_letters/part-00000.jsonl": ["broken", "climbs"],
             "part-00000.jsonl": self.ALL,
         }
         assert summary["dead_letters"] == f"{summary['uri']}/dead_letters"
+
+    def test_dead_letters_in_json_hold_bytes_and_numbers_that_json_has_not(self, project: Project) -> None:
+        rows = {"id": ["blue", "bytes"], "bytes": [jpeg(9, 9), b"\xff no image"], "size": [1.5, math.nan]}
+        pq.write_table(pa.table(rows), project.root / "inbox.parquet")
+        project.workflow(*ROUTES, on_error="dead_letter", **self.JSONL)
+        project.tasks("inbox.parquet", run_id="bytes").work()
+        (letter,) = files(project, "bytes")["dead_letters/part-00000.jsonl"]
+        assert (letter["record_id"], letter["error"]["code"]) == ("bytes", "bad_image")
+        assert base64.b64decode(letter["input"]["data"]) == b"\xff no image"
+        assert letter["size"] is None
 
     def test_fail(self, project: Project) -> None:
         tasks = run_with(project, "fail", on_error="fail", **self.JSONL)
