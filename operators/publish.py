@@ -40,5 +40,6 @@ def publish_answers(run: Run, context: Context, outlets: Iterable[Any]) -> dict[
     for outlet in outlets:
         context["outlet_events"][outlet].extra.update(summary)
     counts = {name: value for name, value in summary.items() if isinstance(value, int)}
-    log.info("%s; published at %s", shown(counts), summary["uri"])
+    log.info("%s", shown(counts))
+    log.info("published at %s", summary["uri"])
     return summary
