@@ -7,6 +7,8 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -112,12 +114,12 @@ class JsonLinesFile:
     def write(self, records: pa.Table, answers: pa.Table) -> None:
         """See :class:`Sink`."""
         del records
-        self._file.writelines(_json_lines(answers))
+        with _writing(self._part.path):
+            self._file.writelines(_json_lines(answers))
 
     def close(self, *, complete: bool) -> None:
         """See :class:`Sink`."""
-        self._file.flush()
-        self._part.close(complete=complete)
+        self._part.close(self._file.flush, complete=complete)
 
 
 class ParquetFile:
@@ -134,12 +136,12 @@ class ParquetFile:
     def write(self, records: pa.Table, answers: pa.Table) -> None:
         """See :class:`Sink`."""
         del records
-        self._writer.write_table(answers)
+        with _writing(self._part.path):
+            self._writer.write_table(answers)
 
     def close(self, *, complete: bool) -> None:
         """See :class:`Sink`."""
-        self._writer.close()
-        self._part.close(complete=complete)
+        self._part.close(self._writer.close, complete=complete)
 
 
 class _Part:
@@ -151,20 +153,33 @@ class _Part:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._place = path, path.with_name(f".{path.name}.part")
+        self.path, self._place = path, path.with_name(f".{path.name}.part")
         while (file := self._locked()) is None:
             pass
         file.truncate()
         self.file = file
 
-    def close(self, *, complete: bool) -> None:
-        """Give it its name, or remove it; only then let go of the lock."""
-        self.file.flush()
-        if complete:
-            self._place.replace(self._path)
-        else:
-            self._place.unlink()
-        self.file.close()
+    def close(self, finish: Callable[[], object], *, complete: bool) -> None:
+        """Give it its name, or remove it; only then let go of the lock.
+
+        :param finish: writes what is still held back. Where an error came before, that of writing is not raised, too.
+        """
+        named = False
+        try:
+            with _writing(self.path):
+                finish()
+                self.file.flush()
+                if complete:
+                    self._place.replace(self.path)
+                    named = True
+        except InputError:
+            if complete:
+                raise
+        finally:
+            if not named:
+                self._place.unlink()
+            with suppress(OSError):  # there is still no room for what it holds back
+                self.file.close()
 
     def _locked(self) -> BufferedRandom | None:
         """The file, ours alone; ``None`` where its writer was just finishing: it has another name by now."""
@@ -176,7 +191,7 @@ class _Part:
         except BlockingIOError:
             file.close()
             raise InputError(
-                f"--output {str(self._path)!r} is being written by another run: wait for it, or name another file"
+                f"--output {str(self.path)!r} is being written by another run: wait for it, or name another file"
             ) from None
         except FileNotFoundError:
             pass
@@ -193,10 +208,17 @@ def open_file(path: Path) -> Sink:
     kind = kinds.get(path.suffix.lower())
     if kind is None:
         raise InputError(f"--output {str(path)!r}: name a file that ends in .jsonl or .parquet")
-    try:
+    with _writing(path):
         return kind(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise InputError(f"--output {str(path)!r} cannot be written: {error.strerror or error}") from error
+        why = os.strerror(error.errno) if error.errno else error
+        raise InputError(f"--output {str(path)!r} cannot be written: {why}") from error
 
 
 def _json_lines(answers: pa.Table) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -16,6 +17,21 @@ from airflow_agentic.exceptions import RecordError
 def mood(text: str) -> Any:
     """Answers ``good`` or ``bad`` unless the text is one of its orders."""
     return _ORDERS[text]() if text in _ORDERS else "bad" if "bad" in text else "good"
+
+
+ASKED: list[str] = []
+"""Every text that :func:`asked` was given, in a model of this process."""
+
+
+def asked(text: str) -> str:
+    """Notes what it was asked; ``fill FOLDER`` leaves no room on that folder's disk when it is asked first."""
+    ASKED.append(text)
+    order, _, folder = text.partition(" ")
+    if order == "fill" and ASKED.count(text) == 1:
+        with contextlib.suppress(OSError), open(os.path.join(folder, "ballast"), "wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+    return "good"
 
 
 def size(content: Any) -> float:
