@@ -11,7 +11,6 @@ from executing import CARDS, World, records, started
 
 from airflow_agentic.coordinator import ModelPool
 from airflow_agentic.exceptions import ModelUnavailableError
-from airflow_agentic.operators import answering
 from airflow_agentic.operators.answering import Answering
 from airflow_agentic.operators.model import ModelOperator
 from airflow_agentic.operators.workflow import WorkflowOperator
@@ -27,7 +26,7 @@ def context(tries: int, max_tries: int = 2) -> Any:
 
 
 def run_of(world: World, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr(answering, "ModelPool", lambda **_: ModelPool(starter=world.start))
+    monkeypatch.setattr("airflow_agentic.coordinator.ModelPool", lambda **_: ModelPool(starter=world.start))
     return started(compiled(VOTE, *CARDS, shard={"rows": 4}), records(8))
 
 
