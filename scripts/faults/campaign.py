@@ -27,7 +27,7 @@ ACTIVE: Final = 4
 PAUSE: Final = (0.5, 2.0)
 """Seconds from one kill to the search for the next victim."""
 POLL_SECONDS: Final = 0.2
-STALLED_SECONDS: Final = 45.0
+STALLED_SECONDS: Final = 90.0
 """The scheduler is started anew when no Airflow task has run for so long."""
 LOOK_SECONDS: Final = 1.0
 """How often Airflow is asked."""
