@@ -69,6 +69,14 @@ def labels(server: AirflowServer, runs: dict[str, str], name: str, task: str) ->
     return {answer["record_id"]: answer["label"] for answer in found}
 
 
+def listed(said: str) -> list[dict[str, Any]]:
+    """The JSON list in what a command printed; log lines may stand around it."""
+    start = re.search(r"^\[(?=\s*[{\]])", said, re.MULTILINE)
+    assert start is not None, said
+    found: list[dict[str, Any]] = json.JSONDecoder().raw_decode(said, start.start())[0]
+    return found
+
+
 def test_the_wheel_changes_no_installed_version(installed: History) -> None:
     before, now = installed.frozen["before"], installed.frozen["with"]
 
@@ -82,7 +90,7 @@ def test_the_provider_is_found(installed: History, facts: dict[str, Any], there:
     said = installed.together().command("providers", "get", OURS, "--output", "json")
 
     assert there
-    (found,) = json.loads(said[said.index("[") :])
+    (found,) = listed(said)
     assert found["Provider"] == OURS
     assert found["Version"] == facts["version"] == installed.frozen["with"][OURS]
 
@@ -92,7 +100,7 @@ def test_the_plugin_is_found(installed: History, there: bool) -> None:
     said = installed.together().command("plugins", "--output", "json")
 
     assert there
-    found = {each["name"]: each["source"] for each in json.loads(said[said.index("[") :])}
+    found = {each["name"]: each["source"] for each in listed(said)}
     assert found["airflow_agentic"].startswith(f"{OURS}==")
 
 
@@ -347,6 +355,6 @@ def test_airflows_commands_work_as_before(after: History) -> None:
 def test_what_ran_is_still_known(after: History, runs: dict[str, str]) -> None:
     said = after.alone().command("tasks", "states-for-dag-run", "reviews", runs["reviews"], "--output", "json")
 
-    found = json.loads(said[said.index("[") :])
+    found = listed(said)
     assert {each["task_id"] for each in found} >= {"preprocess", "route", "main.words", "aggregate", "publish"}
     assert {each["state"] for each in found} == {"success"}
