@@ -6,11 +6,12 @@ file, and one error would make every Dag of the file stale.
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,9 +71,22 @@ def load_workflows(folder: str | Path = "workflows", **arguments: Any) -> dict[s
     named = _names(spec_files(path))
     asked = [wanted] if wanted in named else list(named)
     plans = _plan_cache(project)
-    dags = {dag.dag_id: dag for dag in (_dag(project, plans, dag_id, named[dag_id], arguments) for dag_id in asked)}
+    with _uncollected():
+        dags = {dag.dag_id: dag for dag in (_dag(project, plans, dag_id, named[dag_id], arguments) for dag_id in asked)}
     caller.update({f"dag {dag_id}": dag for dag_id, dag in dags.items()})
     return dags
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: what is built here stays, and each pass would look at all of it again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _names(files: Sequence[Path]) -> dict[str, list[Path]]:

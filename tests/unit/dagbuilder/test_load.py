@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ from airflow.sdk import DAG
 
 from airflow_agentic import load_workflows
 from airflow_agentic.compat import AirflowFailException
+from airflow_agentic.dagbuilder import load
 from airflow_agentic.dagbuilder.load import placeholder
 from airflow_agentic.exceptions import InputError
 
@@ -126,6 +129,31 @@ def test_two_workflows_of_one_name_are_both_refused(project: ProjectFolder) -> N
     assert "the workflows in 'first.yaml', 'second.yaml' are all called 'demo'\n    rename all but one" in str(
         dag.doc_md
     )
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_garbage_is_collected_afterwards_as_before(
+    project: ProjectFolder, monkeypatch: pytest.MonkeyPatch, enabled: bool, fails: bool
+) -> None:
+    project.write()
+    seen = []
+
+    def built(*arguments: Any) -> DAG:
+        seen.append(gc.isenabled())
+        if fails:
+            raise RuntimeError("not ours")
+        return placeholder("demo", "")
+
+    monkeypatch.setattr(load, "_dag", built)
+    if not enabled:
+        gc.disable()
+    try:
+        with pytest.raises(RuntimeError) if fails else nullcontext():
+            dag_file(project)
+        assert (seen, gc.isenabled()) == ([False], enabled)
+    finally:
+        gc.enable()
 
 
 def test_a_missing_folder_is_an_error_of_the_dag_file(project: ProjectFolder) -> None:
