@@ -6,9 +6,10 @@ model process never imports Airflow.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_agentic._version import __version__
+from airflow_agentic.lazy import exports
 
 if TYPE_CHECKING:
     from airflow_agentic.dagbuilder.load import load_workflows
@@ -17,16 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Workflow", "__version__", "load_workflows", "maintenance_dag"]
 
-_LAZY = {
-    "Workflow": "airflow_agentic.project",
-    "load_workflows": "airflow_agentic.dagbuilder.load",
-    "maintenance_dag": "airflow_agentic.dagbuilder.maintenance",
+_MODULES = {
+    "Workflow": "project",
+    "load_workflows": "dagbuilder.load",
+    "maintenance_dag": "dagbuilder.maintenance",
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = exports(__name__, _MODULES)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_agentic.lazy import exports
 
 if __name__ != "airflow_agentic.operators":
     raise ImportError(f"import airflow_agentic.operators, not {__name__}: one class must not exist under two names")
@@ -45,10 +47,4 @@ __all__ = [
     "WorkflowOperator",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = exports(__name__, _MODULES)
