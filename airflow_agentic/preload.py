@@ -1,0 +1,25 @@
+"""What an Airflow task of a workflow imports, imported once, by the process that Airflow forks its task processes from.
+
+In ``airflow_local_settings.py``, which Airflow imports at the start of each of its processes::
+
+    import airflow_agentic.preload
+
+Task processes that are forked (LocalExecutor, CeleryExecutor) inherit it, instead of a quarter of a CPU second of
+imports in each. It holds no framework, no model and no connection. The threads that NumPy's OpenBLAS and Arrow's
+jemalloc start are made for a fork by these libraries; no other is started here. Where every task is a new process
+(KubernetesExecutor) there is nothing to inherit.
+"""
+
+# ruff: noqa: F401
+
+import numpy.ma  # pyarrow.array() asks for it at the first array that it is given
+
+import airflow_agentic.coordinator.batch
+import airflow_agentic.dagbuilder.load
+import airflow_agentic.execution.publish
+import airflow_agentic.execution.units
+import airflow_agentic.operators.infer
+import airflow_agentic.operators.inputs
+import airflow_agentic.operators.publish
+import airflow_agentic.operators.workflow
+import airflow_agentic.runtime.process
