@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from airflow_agentic.registry import ModelInfo
 from airflow_agentic.routing.decision import Candidate, Pick, To
 from airflow_agentic.routing.eligibility import Asked
 from airflow_agentic.routing.pick import REMEMBERED, Picker, compile_pick
+from airflow_agentic.routing.policy import scores
 from airflow_agentic.spec.pattern import Requirements
 
 
@@ -58,6 +60,50 @@ def test_each_policy_says_why(policy: str, chosen: str, why: str) -> None:
 
 def test_balanced_weighs_cost_quality_and_latency() -> None:
     assert said(picker("balanced", A, B, C)) == ("c", None, "balanced: c scores 0.8333, best of 3")
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_balanced_takes_the_best_score_of_many(gaps: bool) -> None:
+    chance = random.Random(7)
+    for _ in range(60):
+        models = [
+            model(
+                f"m{place}",
+                cost=chance.uniform(0, 50),
+                latency_ms=None if gaps and chance.random() < 0.2 else chance.uniform(1, 900),
+                quality=None if gaps and chance.random() < 0.2 else chance.uniform(0.2, 0.9),
+            )
+            for place in range(20)
+        ]
+        weights = {name: chance.uniform(0.1, 5) for name in ("cost", "latency", "quality")}
+        exact = scores(models, "balanced", weights)
+        best = max(range(len(models)), key=lambda place: exact[place])
+
+        assert said(picker("balanced", *models, weights=weights)) == (
+            f"m{best}",
+            None,
+            f"balanced: m{best} scores {exact[best]:.4g}, best of 20",
+        )
+
+
+def test_balanced_scores_what_nobody_declares_as_worst() -> None:
+    same = [model(name, cost=1.0) for name in "ab"]
+    assert said(picker("balanced", *same)) == ("a", None, "balanced: a scores 0.3333, best of 2")
+
+
+def test_the_first_of_equals_is_taken() -> None:
+    models = [model("dear", cost=9.0, quality=0.5, latency_ms=1.0)]
+    models += [model(name, cost=1.0, quality=0.5, latency_ms=1.0) for name in ("first", "second")]
+    assert said(picker("balanced", *models))[0] == "first"
+
+
+def test_nobody_has_a_weight() -> None:
+    none_left = picker("weighted", A, B, C, weights={"a": 1.0, "b": 0.0, "c": 0.0})
+    assert said(none_left, Asked(max_cost=2.5)) == (
+        "b",
+        None,
+        "not a costs 3, over max_cost; no candidate left has a weight",
+    )
 
 
 def test_who_is_left_alone_needs_no_policy() -> None:
