@@ -17,6 +17,7 @@
     │   ├── ModelLoadError                  the model cannot be loaded; not retried
     │   ├── MissingExtraError (ImportError) a framework is not installed; not retried
     │   └── ModelUnavailableError           the model's process died or timed out; retrying can help
+    │       └── ModelMemoryError            it ran out of memory; retrying can help where there is more
     ├── HandlerNotAllowedError (PermissionError)  code outside ``allowed_handlers`` was asked for; not retried
     └── AnswersFailedError (RuntimeError)   ``on_error: fail`` and some records have no answer; answers are committed
 
@@ -135,6 +136,10 @@ class ModelUnavailableError(ModelError):
     """The model's process died, ran out of memory or exceeded its time. Retrying can help."""
 
     retryable = True
+
+
+class ModelMemoryError(ModelUnavailableError):
+    """The model's process ran out of memory, or was killed from outside, which mostly means that. Retrying can help."""
 
 
 class HandlerNotAllowedError(AgenticError, PermissionError):
