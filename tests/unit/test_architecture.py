@@ -19,6 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGE: Final = Path(airflow_agentic.__file__).parent
 CORE: Final = (
     "artifacts",
+    "container",
     "contrib",
     "coordinator",
     "exceptions",
