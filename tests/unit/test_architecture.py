@@ -25,6 +25,7 @@ CORE: Final = (
     "execution",
     "foreign",
     "handlers",
+    "images",
     "lazy",
     "pipeline",
     "plan",
@@ -35,7 +36,7 @@ CORE: Final = (
     "spec",
     "tables",
 )
-EDGE: Final = frozenset({"cli", "compat", "dagbuilder", "example_dags", "hooks", "operators", "plugins"})
+EDGE: Final = frozenset({"cli", "compat", "dagbuilder", "dockerfiles", "example_dags", "hooks", "operators", "plugins"})
 PLAIN: Final = frozenset({"__main__", "_version", "get_provider_info"})
 """Modules at the root that belong to neither side."""
 
