@@ -1,4 +1,4 @@
-"""Images as a real engine builds and runs them: plain Python, and a card of ONNX with its files in it.
+"""Images as a real engine builds and runs them, and the models in them against the same models here.
 
 Skipped with the command that provides the engine; fails instead where ``REQUIRE_SERVICES=1``.
 """
@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,19 +19,32 @@ from typing import Any, Final
 import pytest
 from services import require
 
+import airflow_agentic
 from airflow_agentic.exceptions import ImageError
 from airflow_agentic.images import Built, Engine, Sources, Target, build
-from airflow_agentic.runtime import predict_records, start
 from airflow_agentic.runtime.child import card_to_json
 from airflow_agentic.spec.load import load_model
-from airflow_agentic.tables import RECORD, table
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 ROOT: Final = Path(__file__).parents[2]
 BASE: Final = "python:3.11-slim-bookworm"
 REPOSITORY: Final = f"airflow-agentic-test-{os.getpid()}"
-PHOTOS: Final = ("chelsea.jpg", "coffee.jpg")
+MODELS: Final = ROOT / "dags" / "models"
+PHOTOS: Final = [(ROOT / "dags" / "data" / "images" / name).read_bytes() for name in ("chelsea.jpg", "coffee.jpg")]
+INPUTS: Final = {
+    "image": [{"kind": "bytes", "data": base64.b64encode(photo).decode()} for photo in PHOTOS],
+    "text": [{"kind": "text", "text": text} for text in ("What a wonderful film.", "The soup was cold and awful.")],
+}
+RECORDS: Final = {
+    name: [{"record_id": str(row), "position": row, "input": given} for row, given in enumerate(inputs)]
+    for name, inputs in INPUTS.items()
+}
+LARGE: Final = [
+    ("torch", "minilm-torch"),  # a tokenizer
+    ("torch", "minilm-embedding"),  # transformers; a folder of a package
+    ("tensorflow", "lite0-tf"),  # a folder
+]
 LOCKED: Final = ("--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none")
 
 INSIDE: Final = """
@@ -59,15 +73,14 @@ for name, text in given["beside"].items():
     path = pathlib.Path(given["card"]["folder"], name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-records = [
-    {"record_id": str(row), "position": row, "input": {"kind": "bytes", "data": base64.b64decode(photo)}}
-    for row, photo in enumerate(given["photos"])
-]
+for record in given["records"]:
+    if record["input"]["kind"] == "bytes":
+        record["input"]["data"] = base64.b64decode(record["input"]["data"])
 card = card_from_json(given["card"])
 predictor = start(card)
-answers = predict_records(predictor, card, table(records, RECORD))
+answers = predict_records(predictor, card, table(given["records"], RECORD))
 predictor.close()
-print(json.dumps(answers.select(["label", "score", "error"]).to_pylist()))
+print(json.dumps(answers.select(["label", "score", "output", "error"]).to_pylist()))
 """
 
 
@@ -81,7 +94,8 @@ def engine() -> Iterator[Engine]:
     engine = Engine(command=command)
     yield engine
     mine = [image.reference for image in engine.images() if image.name.startswith(f"{REPOSITORY}/")]
-    subprocess.run([command, "image", "rm", "--force", *mine], capture_output=True, check=True)
+    if mine:
+        subprocess.run([command, "image", "rm", "--force", *mine], capture_output=True, check=True)
 
 
 def make(engine: Engine, wheel: Path, target: Target, *packages: str) -> Built:
@@ -96,7 +110,7 @@ def plain(engine: Engine, wheel: Path) -> Built:
 
 @pytest.fixture(scope="module")
 def onnx(engine: Engine, wheel: Path) -> Built:
-    card = load_model(ROOT / "dags" / "models" / "lite0-onnx.yaml")
+    card = load_model(MODELS / "lite0-onnx.yaml")
     return make(engine, wheel, Target.of_card(card, repository=REPOSITORY))
 
 
@@ -168,39 +182,54 @@ def test_a_package_that_brings_airflow_makes_no_image(engine: Engine, wheel: Pat
 
 @pytest.mark.models
 def test_a_baked_in_model_answers_as_it_does_here(engine: Engine, onnx: Built) -> None:
-    card = load_model(ROOT / "dags" / "models" / "lite0-onnx.yaml")
-    (artifact,) = (file for file in onnx.files if file.key == "runtime.artifact")
-    pinned = card.model_copy(update={"runtime": card.runtime.model_copy(update={"sha256": artifact.sha256})})
-    photos = [(ROOT / "dags" / "data" / "images" / name).read_bytes() for name in PHOTOS]
-    labels = str(card.output.labels)
+    same_answers(engine, onnx, "lite0-onnx")
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(("framework", "name"), LARGE)
+def test_a_large_image_answers_as_it_does_here(engine: Engine, wheel: Path, framework: str, name: str) -> None:
+    known = f"airflow-agentic/{framework}:{airflow_agentic.__version__}"  # its layers are used again
+    require(
+        known in {image.reference for image in engine.images()},
+        f"needs the image {known}: airflow-agentic images build --framework {framework}",
+    )
+    card = load_model(MODELS / f"{name}.yaml")
+    same_answers(engine, make(engine, wheel, Target.of_card(card, repository=REPOSITORY)), name)
+
+
+def test_a_handler_from_a_package_answers_as_it_does_here(engine: Engine, wheel: Path) -> None:
+    target = Target.of_card(load_model(MODELS / "vader.yaml"), repository=REPOSITORY)
+    same_answers(engine, make(engine, wheel, target, "vaderSentiment==3.3.2"), "vader")
+
+
+def same_answers(engine: Engine, built: Built, name: str) -> None:
+    """The card's model answers in ``built``, where none of its project is, as it does in this environment."""
+    card = load_model(MODELS / f"{name}.yaml")
+    artifact = next((file for file in built.files if file.key == "runtime.artifact"), None)
+    pinned = card.runtime.model_copy(update={"sha256": artifact.sha256 if artifact is not None else None})
+    unpinned = [file.uri for file in built.files if file is not artifact]
     given = {
-        # where there is no artifact; the labels, which nothing pins, are put beside
-        "card": {**card_to_json(pinned), "folder": "/tmp/project/models"},
-        "beside": {labels: (card.folder / labels).read_text()},
-        "photos": [base64.b64encode(photo).decode() for photo in photos],
+        "card": {**card_to_json(card.model_copy(update={"runtime": pinned})), "folder": "/tmp/project/models"},
+        "beside": {
+            uri: (card.folder / uri).read_text() for uri in unpinned
+        },  # found by their place until they are pinned
+        "records": RECORDS[card.input],
     }
 
-    found = json.loads(run(engine, onnx, code=PREDICT, stdin=json.dumps(given)))
+    found = json.loads(run(engine, built, code=PREDICT, stdin=json.dumps(given)))
 
-    expected = here(photos)
-    assert [answer["label"] for answer in found] == [answer["label"] for answer in expected]
-    assert [answer["error"] for answer in found] == [None] * len(PHOTOS)
-    for one, other in zip(found, expected, strict=True):
-        assert one["score"] == pytest.approx(other["score"], abs=1e-3)
+    expected = here(given | {"card": card_to_json(card), "beside": {}})
+    assert [(one["label"], one["error"]) for one in found] == [(one["label"], one["error"]) for one in expected]
+    assert {one["error"] for one in found} == {None}
+    numbers = [[one["score"] or 0.0, *json.loads(one["output"] or "[]")] for one in (*found, *expected)]
+    assert numbers[: len(found)] == [pytest.approx(one, abs=1e-3) for one in numbers[len(found) :]]
 
 
-def here(photos: list[bytes]) -> list[dict[str, Any]]:
-    card = load_model(ROOT / "dags" / "models" / "lite0-onnx.yaml")
-    rows = [
-        {"record_id": str(row), "position": row, "input": {"kind": "bytes", "data": photo}}
-        for row, photo in enumerate(photos)
-    ]
-    predictor = start(card)
-    try:
-        found: list[dict[str, Any]] = predict_records(predictor, card, table(rows, RECORD)).to_pylist()
-        return found
-    finally:
-        predictor.close()
+def here(given: dict[str, Any]) -> list[dict[str, Any]]:
+    command = [sys.executable, "-P", "-c", PREDICT]
+    found = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=True)
+    answers: list[dict[str, Any]] = json.loads(found.stdout)
+    return answers
 
 
 @pytest.mark.models

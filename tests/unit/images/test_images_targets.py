@@ -14,7 +14,6 @@ import airflow_agentic
 from airflow_agentic.artifacts.digests import file_digest, tree_digest
 from airflow_agentic.exceptions import ArtifactError, ChecksumError, ImageError
 from airflow_agentic.images import RECIPES, Engine, Sources, Target, build
-from airflow_agentic.images.distribution import revision
 from airflow_agentic.registry.info import card_digest
 from airflow_agentic.runtime.artifacts import resolve
 from airflow_agentic.spec.load import model_from
@@ -285,13 +284,13 @@ def test_the_revision_is_that_of_the_code_not_of_a_given_wheel(
 ) -> None:
     wheel = small_wheel(tmp_path)
     monkeypatch.setattr("airflow_agentic.images.targets.make_wheel", lambda folder: wheel)
+    monkeypatch.setattr("airflow_agentic.images.targets.revision", lambda: "abc-dirty")
     fake.answer("image inspect", _json(inspected(f"airflow-agentic/python:{VERSION}")))
     list(build([Target.of_framework("python")], Engine(command=fake.command, say=_quiet)))
     make(fake, Target.of_framework("python", tag="given"), tmp_path, wheel=wheel)
 
     ours, given = [call for call in fake.calls if call[0] == "build"]
-    assert revision() is not None
-    assert f"REVISION={revision()}" in ours
+    assert "REVISION=abc-dirty" in ours
     assert [word for word in given if word.startswith("REVISION=")] == []
 
 
