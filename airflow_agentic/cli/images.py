@@ -21,7 +21,7 @@ EngineOption = Annotated[
         "--engine",
         metavar="COMMAND",
         envvar="AIRFLOW_AGENTIC_ENGINE",
-        help="The container engine: docker, podman, or another command that takes their arguments.",
+        help="The container engine: docker, or a command that takes its arguments, as podman does.",
     ),
 ]
 

@@ -1,6 +1,6 @@
-"""The command that builds and lists images: ``docker``, or one that takes the same arguments, as ``podman``.
+"""The command that builds and lists images: ``docker``, or one that takes the same arguments.
 
-Docker's BuildKit and its older builder, and Podman, give the same images; which one works is the engine's own setting.
+Which of Docker's builders works, BuildKit or the older one, is the engine's own setting; both give the same layers.
 """
 
 from __future__ import annotations
