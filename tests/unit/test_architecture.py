@@ -26,6 +26,7 @@ CORE: Final = (
     "execution",
     "foreign",
     "handlers",
+    "images",
     "lazy",
     "pipeline",
     "plan",
@@ -36,7 +37,9 @@ CORE: Final = (
     "spec",
     "tables",
 )
-EDGE: Final = frozenset({"cli", "compat", "dagbuilder", "example_dags", "hooks", "operators", "plugins", "preload"})
+EDGE: Final = frozenset(
+    {"cli", "compat", "dagbuilder", "dockerfiles", "example_dags", "hooks", "operators", "plugins", "preload"}
+)
 PLAIN: Final = frozenset({"__main__", "_version", "get_provider_info"})
 """Modules at the root that belong to neither side."""
 

@@ -392,7 +392,18 @@ def test_architecture_has_every_module() -> None:
     for cell in re.findall(r"^\| (\**`[^|]+) \|", page, re.MULTILINE):
         names = re.findall(r"`([\w.*]+)`", cell)
         said |= {f"{names[0].rpartition('.')[0]}{name}" if name.startswith(".") else name for name in names}
-    packages = {"spec", "artifacts", "registry", "routing", "pipeline", "runtime", "plan", "execution", "coordinator"}
+    packages = {
+        "spec",
+        "artifacts",
+        "registry",
+        "routing",
+        "pipeline",
+        "runtime",
+        "plan",
+        "execution",
+        "coordinator",
+        "images",
+    }
     modules = {
         f"{package}.{file.stem}"
         for package in packages
