@@ -23,3 +23,14 @@ import airflow_agentic.operators.inputs
 import airflow_agentic.operators.publish
 import airflow_agentic.operators.workflow
 import airflow_agentic.runtime.process
+from airflow_agentic.dagbuilder.plan_cache import code_digest
+from airflow_agentic.plan.ir import Plan
+from airflow_agentic.registry.registry import package_folders
+from airflow_agentic.spec.model import ModelCard
+from airflow_agentic.spec.workflow import WorkflowSpec
+
+# what is otherwise done in each process, at the first plan that it reads
+for _model in (Plan, WorkflowSpec, ModelCard):
+    _model.model_rebuild()
+package_folders()
+code_digest()

@@ -21,7 +21,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Final
 
@@ -102,9 +102,7 @@ class PlanCache:
     @cached_property
     def _around(self) -> bytes:
         """The digest of what all workflows of the project share: cards, lock file, code."""
-        found = hashlib.sha256(f"{__version__} {sys.version} {pydantic.VERSION}".encode())
-        for name, content in _code():
-            found.update(name.encode() + hashlib.sha256(content).digest())
+        found = hashlib.sha256(code_digest())
         for folder in (self.project.root / "models", *package_folders()):
             found.update(os.fsencode(folder.resolve()) + b"\n")
             for path in spec_files(folder):
@@ -147,6 +145,15 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+@cache
+def code_digest() -> bytes:
+    """The digest of the code that compiles, as this process, or the one it was forked from, first saw it."""
+    found = hashlib.sha256(f"{__version__} {sys.version} {pydantic.VERSION}".encode())
+    for name, content in _code():
+        found.update(name.encode() + hashlib.sha256(content).digest())
+    return found.digest()
 
 
 def _code() -> list[tuple[str, bytes]]:

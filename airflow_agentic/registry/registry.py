@@ -8,6 +8,7 @@ is kept as broken: only a workflow that names it fails.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -78,13 +79,14 @@ def _twice(first: ModelCard, second: ModelCard) -> SpecError:
     return SpecError(second.problem(("name",), message, "give one of them another name"))
 
 
-def package_folders() -> list[Path]:
-    """The folders of the cards that installed packages declare."""
-    folders = []
+@cache
+def package_folders() -> tuple[Path, ...]:
+    """The folders of the cards that installed packages declare; looked for once in a process."""
+    folders: list[Path] = []
     for entry_point in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         # the top package only: to find a module inside one, Python imports it
         top, *below = entry_point.value.partition(":")[0].strip().split(".")
         spec = util.find_spec(top)
         places = spec.submodule_search_locations if spec else None
         folders += [Path(place, *below, "models") for place in places or []]
-    return folders
+    return tuple(folders)

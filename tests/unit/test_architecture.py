@@ -35,7 +35,7 @@ CORE: Final = (
     "spec",
     "tables",
 )
-EDGE: Final = frozenset({"cli", "compat", "dagbuilder", "example_dags", "hooks", "operators", "plugins"})
+EDGE: Final = frozenset({"cli", "compat", "dagbuilder", "example_dags", "hooks", "operators", "plugins", "preload"})
 PLAIN: Final = frozenset({"__main__", "_version", "get_provider_info"})
 """Modules at the root that belong to neither side."""
 

@@ -17,6 +17,8 @@ from airflow_agentic.dagbuilder.plan_cache import Compiled, PlanCache
 from airflow_agentic.project import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from conftest import ProjectFolder
 
 CASCADE = "[{use: {cascade: [cheap, strong]}, accept: prediction.score > 0.5}]"
@@ -87,23 +89,40 @@ def test_a_new_or_a_removed_card_gives_no_old_plan(project: ProjectFolder, plans
     assert cache(project, plans).find(path) is None
 
 
+@pytest.fixture
+def other_code() -> Iterator[Callable[[], None]]:
+    """Has the next look at the code see it anew, as that of a new process does."""
+    yield plan_cache.code_digest.cache_clear
+    plan_cache.code_digest.cache_clear()
+
+
 def test_other_code_gives_no_old_plan(
-    project: ProjectFolder, plans: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+    project: ProjectFolder,
+    plans: Path,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    other_code: Callable[[], None],
 ) -> None:
     stored(project, plans, path)
     monkeypatch.setattr(plan_cache, "__version__", "99")
+    other_code()
 
     assert cache(project, plans).find(path) is None
 
 
 def test_edited_code_gives_no_old_plan(
-    project: ProjectFolder, plans: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+    project: ProjectFolder,
+    plans: Path,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    other_code: Callable[[], None],
 ) -> None:
     stored(project, plans, path)
     code = plan_cache._code()
     names = {name for name, _ in code}
     assert {"exceptions.py", "plan/compile.py", "routing/decision.py"} < names
     monkeypatch.setattr(plan_cache, "_code", lambda: [*code[:-1], (code[-1][0], code[-1][1] + b"#")])
+    other_code()
 
     assert cache(project, plans).find(path) is None
 

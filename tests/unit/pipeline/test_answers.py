@@ -221,6 +221,21 @@ def test_a_row_of_an_ensemble_has_the_reason_of_each_control_once() -> None:
     assert found[1]["route"]["reason"] == "other; 2 of 2 agree"
 
 
+def test_each_row_has_its_own_reason_and_the_first_of_several() -> None:
+    route = selection(
+        (0, "main.a", None, "routes[0]", "one"),
+        (2, "main.a", None, "routes[1]", "two"),
+        (2, "main.b", None, "routes[2]", "three"),
+    )
+    both = ensemble("majority-vote", "a", "b")
+    found = answers(both, shard({"a": ["x", None, "x"], "b": [None, None, "x"]}, selections=[route]))
+    assert [row["route"] for row in found] == [
+        {"rule": "routes[0]", "reason": "one; 1 of 2 agree"},
+        {"rule": None, "reason": ""},
+        {"rule": "routes[1]", "reason": "two; 2 of 2 agree"},
+    ]
+
+
 HANDLER = "test_answers:first_member"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from builders import card, card_data
 
 from airflow_agentic.registry import ModelInfo, Registry, card_digest
+from airflow_agentic.registry.registry import package_folders
 from airflow_agentic.spec import model_from
 from airflow_agentic.spec.pattern import Query
 
@@ -117,6 +119,15 @@ def test_of_two_cards_of_one_model_the_first_folder_counts(tmp_path: Path) -> No
     assert registry.broken == {}
 
 
+@pytest.fixture
+def other_packages() -> Iterator[None]:
+    """Installed packages are looked for once in a process: here once more, and again after the test."""
+    package_folders.cache_clear()
+    yield
+    package_folders.cache_clear()
+
+
+@pytest.mark.usefixtures("other_packages")
 def test_cards_of_installed_packages_are_found_without_importing_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
