@@ -1,0 +1,261 @@
+"""The chart on a real cluster: installed, tested, upgraded, rolled back, uninstalled, and nothing left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from cluster import account, build, cluster, eventually, execute, namespace, objects
+from kubernetes import client
+from services import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+try:
+    import helm_python as helm
+except ImportError:  # a platform without a wheel
+    helm = None
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+MODEL_IMAGE: Final[str | None] = None
+"""An image of docker/ that can load ``CARD``. None: one is made here of ``stand_in.py``, which has no model."""
+
+CHART: Final = Path(__file__).resolve().parents[2] / "charts" / "airflow-agentic"
+RELEASE: Final = "agentic"
+FULL: Final = "agentic-airflow-agentic"
+SELECTOR: Final = f"app.kubernetes.io/instance={RELEASE}"
+WARM: Final = f"{SELECTOR},app.kubernetes.io/component=model-server,airflow-agentic/model=words"
+DIGEST: Final = "0123456789abcdef" * 4
+READY: Final = ["python", "-m", "airflow_agentic.runtime", "ready", "--socket", "/tmp/airflow-agentic.sock"]
+CARD: Final = """\
+apiVersion: airflow-agentic/v1
+kind: Model
+name: words
+version: "1"
+task: text-classification
+input: text
+output: {classes: [negative, positive], score_kind: other}
+runtime:
+  framework: python
+  handler: airflow_agentic.contrib.rules:KeywordSentiment
+  args: {positive: [good], negative: [bad]}
+resources: {cpu: 50m, memory: 128Mi}
+"""
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[client.ApiClient]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if MODEL_IMAGE is not None:
+        return MODEL_IMAGE
+    folder = tmp_path_factory.mktemp("image")
+    package = folder / "airflow_agentic" / "runtime"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    shutil.copy(Path(__file__).with_name("stand_in.py"), package / "__main__.py")
+    lines = [
+        "ARG BASE",
+        "FROM $BASE",
+        "ENV AIRFLOW_AGENTIC_CACHE=/models PYTHONPATH=/opt",
+        "COPY airflow_agentic /opt/airflow_agentic",
+        "USER 10001",
+        'ENTRYPOINT ["python", "-m", "airflow_agentic.runtime"]',
+    ]
+    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
+    return build(folder, "airflow-agentic-stand-in:e2e")
+
+
+@pytest.fixture
+def space(api: client.ApiClient) -> Iterator[str]:
+    with namespace(api, "chart") as name:
+        yield name
+
+
+@pytest.fixture
+def releases(space: str) -> Iterator[Any]:
+    require(helm is not None, "needs Helm as a library: pip install helm-python-sdk")
+    with helm.Config(kubeconfig_path=os.environ["KUBECONFIG"], namespace=space) as found:
+        yield found
+
+
+def values(image: str, *, card: str = CARD, **entry: Any) -> dict[str, Any]:
+    return {
+        "project": {"cards": {"words.yaml": card}, "workflows": {"reviews.yaml": "name: reviews\n"}},
+        "modelServerDefaults": {"image": image, "probes": {"startup": {"periodSeconds": 1}}},
+        "modelServers": [{"name": "words", "card": "words.yaml", **entry}],
+    }
+
+
+def install(releases: Any, wanted: dict[str, Any]) -> None:
+    releases.install(CHART, RELEASE, wanted, wait="watcher", timeout=180)
+
+
+def upgrade(releases: Any, wanted: dict[str, Any]) -> None:
+    releases.upgrade(CHART, RELEASE, wanted, wait="watcher", timeout=180)
+
+
+def pods(api: client.ApiClient, space: str) -> list[Any]:
+    """The warm pods that are ready, as Airflow finds them."""
+    found = client.CoreV1Api(api).list_namespaced_pod(space, label_selector=WARM).items
+    return [
+        pod
+        for pod in found
+        if pod.metadata.deletion_timestamp is None
+        and any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or [])
+    ]
+
+
+def labels(pod: Any, key: str) -> str:
+    return str(pod.metadata.labels[f"airflow-agentic/{key}"])
+
+
+def test_the_life_of_a_release(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
+    install(releases, values(image))
+    (first,) = pods(api, space)
+    assert execute(api, space, first.metadata.name, READY)[0] == 0
+    report = releases.test(RELEASE, timeout=120, logs=True)
+    assert f"words: {first.metadata.name}" in report["logs"]
+    assert "Airflow may do what it must." in report["logs"]
+
+    second = CARD.replace('version: "1"', 'version: "2"')
+    more = {
+        **values(image, card=second, replicas=2, podDisruptionBudget={"enabled": True}),
+        "networkPolicy": {"enabled": True},
+    }
+    upgrade(releases, more)
+    eventually(lambda: len(pods(api, space)) == 2, what="two warm pods")
+    assert {labels(pod, "model-version") for pod in pods(api, space)} == {"2"}
+    assert {f"PodDisruptionBudget/{FULL}-words", f"NetworkPolicy/{FULL}-models"} <= objects(api, space, SELECTOR)
+    releases.test(RELEASE, timeout=120)
+
+    releases.rollback(RELEASE, wait="watcher", timeout=180)
+    eventually(lambda: len(pods(api, space)) == 1, what="one warm pod")
+    assert [labels(pod, "model-version") for pod in pods(api, space)] == ["1"]
+    mapped = client.CoreV1Api(api).read_namespaced_config_map(f"{FULL}-cards", space)
+    assert mapped.data == {"words.yaml": CARD}
+    assert f"PodDisruptionBudget/{FULL}-words" not in objects(api, space, SELECTOR)
+
+    releases.uninstall(RELEASE, wait="watcher", timeout=180)
+    eventually(lambda: objects(api, space, SELECTOR) == set(), what="a namespace without the release's objects")
+    assert objects(api, space, f"owner=helm,name={RELEASE}") == set()
+
+
+def test_an_upgrade_that_changes_nothing_of_a_model_leaves_it_loaded(
+    api: client.ApiClient, space: str, releases: Any, image: str
+) -> None:
+    install(releases, values(image))
+    before = {pod.metadata.name for pod in pods(api, space)}
+    changed = values(image)
+    changed["project"]["workflows"]["reviews.yaml"] = "name: other\n"
+    upgrade(releases, changed)
+    assert {pod.metadata.name for pod in pods(api, space)} == before
+
+
+def test_a_model_that_is_never_ready_is_not_installed_in_silence(
+    api: client.ApiClient, space: str, releases: Any, image: str
+) -> None:
+    broken = {**values(image), "modelServerDefaults": {"image": image}}
+    broken["modelServers"][0] |= {"card": "/no/such/card.yaml", "version": "1"}
+    with pytest.raises(helm.HelmError, match=f"Deployment/{space}/{FULL}-words not ready"):
+        releases.install(CHART, RELEASE, broken, wait="watcher", timeout=15)
+    assert pods(api, space) == []
+    with pytest.raises(helm.HelmReleaseError):
+        releases.test(RELEASE, timeout=60)
+
+
+def test_helm_test_fails_without_the_rights(space: str, releases: Any, image: str) -> None:
+    install(releases, {**values(image), "airflow": {"rbac": {"create": False}}})
+    with pytest.raises(helm.HelmReleaseError):
+        releases.test(RELEASE, timeout=60)
+
+
+def test_files_are_fetched_and_the_volume_is_kept(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
+    core = client.CoreV1Api(api)
+    claim = f"{FULL}-artifacts"
+    core.create_persistent_volume(
+        {
+            "metadata": {"name": space},
+            "spec": {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteMany"],
+                "persistentVolumeReclaimPolicy": "Delete",
+                "claimRef": {"namespace": space, "name": claim},
+                "hostPath": {"path": f"/tmp/airflow-agentic-e2e/{space}", "type": "DirectoryOrCreate"},
+            },
+        }
+    )
+    try:
+        store = {"uri": "file:///artifacts", "persistence": {"enabled": True, "storageClass": "-", "size": "1Gi"}}
+        install(releases, {**values(image, files={"fetch": [DIGEST]}), "artifacts": store})
+        (pod,) = pods(api, space)
+        if MODEL_IMAGE is None:
+            shown = execute(api, space, pod.metadata.name, ["cat", f"/models/{DIGEST}/model.bin"])
+            assert shown == (0, "file:///artifacts")
+        assert execute(api, space, pod.metadata.name, ["test", "-d", "/artifacts"])[0] == 0
+        releases.uninstall(RELEASE, wait="watcher", timeout=180)
+        eventually(lambda: objects(api, space, SELECTOR) == {f"PersistentVolumeClaim/{claim}"}, what="only the claim")
+    finally:
+        core.delete_persistent_volume(space)
+
+
+def test_airflow_may_do_what_it_must_and_no_more(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
+    install(releases, values(image))
+    with account(api, space, f"{FULL}-airflow") as airflow:
+        (warm,) = pods(airflow, space)
+        assert execute(airflow, space, warm.metadata.name, READY)[0] == 0
+        run_a_unit(client.CoreV1Api(airflow), space, warm, image)
+        core = client.CoreV1Api(airflow)
+        for refused in [
+            lambda: core.list_namespaced_secret(space),
+            lambda: core.list_namespaced_config_map(space),
+            lambda: core.list_node(),
+            lambda: core.list_namespaced_pod("kube-system"),
+            lambda: core.delete_collection_namespaced_pod(space),
+            lambda: client.AppsV1Api(airflow).list_namespaced_deployment(space),
+        ]:
+            with pytest.raises(client.ApiException, match="Forbidden"):
+                refused()
+
+
+def run_a_unit(core: client.CoreV1Api, space: str, warm: Any, image: str) -> None:
+    """What KubernetesPodOperator does, with these rights."""
+    container = {
+        "name": "base",
+        "image": image,
+        "command": ["python", "-c", "print('predicted')"],
+        "securityContext": warm.spec.containers[0].security_context,
+    }
+    spec = {
+        "serviceAccountName": f"{FULL}-models",
+        "restartPolicy": "Never",
+        "securityContext": warm.spec.security_context,
+        "containers": [container],
+    }
+    core.create_namespaced_pod(space, {"metadata": {"name": "unit"}, "spec": spec})
+    eventually(lambda: core.read_namespaced_pod("unit", space).status.phase == "Succeeded", what="a finished unit")
+    assert core.read_namespaced_pod_log("unit", space) == "predicted\n"
+    assert core.list_namespaced_event(space, field_selector="involvedObject.name=unit").items
+    core.patch_namespaced_pod("unit", space, {"metadata": {"labels": {"already_checked": "True"}}})
+    core.delete_namespaced_pod("unit", space)
+
+
+def test_models_may_do_nothing(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
+    install(releases, values(image))
+    (warm,) = pods(api, space)
+    mounted = "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert execute(api, space, warm.metadata.name, ["test", "-e", mounted])[0] == 1
+    assert execute(api, space, warm.metadata.name, ["touch", "/written"])[0] == 1
+    assert execute(api, space, warm.metadata.name, ["touch", "/tmp/written"])[0] == 0
+    with account(api, space, f"{FULL}-models") as models, pytest.raises(client.ApiException, match="Forbidden"):
+        client.CoreV1Api(models).list_namespaced_pod(space)
