@@ -1,0 +1,183 @@
+"""``runner: kubernetes`` on a real cluster, by a real Airflow, with an S3 store: the answers are those of the worker.
+
+Images ``airflow-agentic/python`` and ``airflow-agentic/onnx`` must be in the cluster: ``make e2e`` builds and loads
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from cluster import cluster, eventually, namespace
+from kubernetes import client
+from stored import s3_options, s3_server
+
+from airflow_agentic import Workflow, __version__
+from airflow_agentic.artifacts import Store
+from airflow_agentic.coordinator import Coordinator
+from airflow_agentic.pipeline.inputs import Input, read_records
+from scripts.airflow_server import AirflowServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+BUILT: Final = Path(__file__).resolve().parents[2] / "dags"
+PYTHON: Final = f"airflow-agentic/python:{__version__}"
+ONNX: Final = f"airflow-agentic/onnx:{__version__}"
+BUCKET: Final = "runs"
+TEXTS: Final = ["a good day", "a bad day", "good, good and bad", "neither"]
+
+CARD: Final = """\
+apiVersion: airflow-agentic/v1
+kind: Model
+name: {name}
+version: "1"
+task: text-classification
+input: text
+output: {{classes: [negative, positive], score_kind: other}}
+runtime:
+  framework: python
+  handler: airflow_agentic.contrib.rules:KeywordSentiment
+  args: {{positive: [good], negative: [bad]}}
+resources: {{cpu: 50m, memory: 256Mi}}
+image: {image}
+"""
+WORKFLOW: Final = """\
+apiVersion: airflow-agentic/v1
+kind: Workflow
+name: {name}
+runner: kubernetes
+kubernetes:
+  namespace: {space}
+  artifacts: s3://{bucket}/airflow
+  deferrable: {deferrable}
+  env_from: [{{secretRef: {{name: artifacts}}}}]
+  startup_check_interval_seconds: 1
+input: ../inbox.jsonl
+parallelism: 2
+shard: {{rows: 1}}
+task: {{retries: 1, retry_delay: 1s}}
+routes:
+  - use: {{cascade: [first, second]}}
+    accept: prediction.score > 0.9
+publish: {{uri: answers/, format: jsonl}}
+"""
+DAGS: Final = '''\
+"""Workflows to Dags (airflow)."""
+from airflow_agentic import load_workflows
+
+load_workflows("workflows")
+'''
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[client.ApiClient]:
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def space(api: client.ApiClient, endpoint: str) -> Iterator[str]:
+    with namespace(api, "inference") as name:
+        secret = {f"AWS_{key.upper()}": value for key, value in s3_options(endpoint).items()}
+        body = {"metadata": {"name": "artifacts"}, "stringData": {**secret, "AWS_ALLOW_HTTP": "true"}}
+        client.CoreV1Api(api).create_namespaced_secret(name, body)
+        yield name
+
+
+@pytest.fixture(scope="module")
+def endpoint(api: client.ApiClient) -> Iterator[str]:
+    """An S3 server on this machine, where the cluster's pods reach it."""
+    (node, *_) = client.CoreV1Api(api).list_node().items
+    address = next(one.address for one in node.status.addresses if one.type == "InternalIP")
+    with s3_server(os.environ.get("HOST_ADDRESS", address), BUCKET) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory, space: str) -> Path:
+    folder = tmp_path_factory.mktemp("dags")
+    for name in ("models", "workflows"):
+        (folder / name).mkdir()
+    (folder / "agentic.py").write_text(DAGS)
+    (folder / ".airflowignore").write_text("models/\nworkflows/\n")
+    lines = [f'{{"id": "r{number}", "text": "{text}"}}\n' for number, text in enumerate(TEXTS)]
+    (folder / "inbox.jsonl").write_text("".join(lines))
+    for name in ("first", "second"):
+        (folder / "models" / f"{name}.yaml").write_text(CARD.format(name=name, image=PYTHON))
+    for name, deferrable in (("sync", "false"), ("deferred", "true")):
+        text = WORKFLOW.format(name=name, space=space, bucket=BUCKET, deferrable=deferrable)
+        (folder / "workflows" / f"{name}.yaml").write_text(text)
+    photos = folder / "photos"
+    for name in ("models", "workflows", "built", "data"):
+        (photos / name).mkdir(parents=True)
+    (photos / "photos.py").write_text(DAGS)
+    (photos / ".airflowignore").write_text("models/\nworkflows/\n")
+    (folder / "photos" / "models" / "lite0-onnx.yaml").write_text(
+        (BUILT / "models" / "lite0-onnx.yaml").read_text() + f"image: {ONNX}\nkubernetes: {{fetch: true}}\n"
+    )
+    for name in ("lite0.onnx", "imagenet-1k.txt"):
+        shutil.copy(BUILT / "built" / name, photos / "built" / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, dags: Path, endpoint: str) -> Iterator[AirflowServer]:
+    options = s3_options(endpoint)
+    settings = {
+        "KUBECONFIG": os.environ["KUBECONFIG"],
+        "AIRFLOW__AGENTIC__ARTIFACTS": f"s3://{BUCKET}/airflow",
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}',
+        "AWS_ALLOW_HTTP": "true",
+        **{f"AWS_{key.upper()}": value for key, value in options.items()},
+    }
+    with AirflowServer(home=tmp_path_factory.mktemp("airflow") / "home", dags=dags, settings=settings) as found:
+        yield found
+
+
+def expected(path: Path) -> list[dict[str, Any]]:
+    """The answers of the workflow without Airflow and without pods."""
+    found = Workflow.load(path)
+    assert found.spec.input is not None
+    (table,) = read_records(Input(uri=found.spec.input.uri, base=path.parent))
+    return compared(Coordinator(found.plan).run(table).to_pylist())
+
+
+def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    keep = ("record_id", "label", "score", "model", "error", "route", "calls")
+    return sorted(({key: row[key] for key in keep} for row in rows), key=lambda row: row["record_id"])
+
+
+def published(server: AirflowServer, endpoint: str, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    import json
+
+    uri = server.xcom(dag_id, run_id, "publish")["uri"]
+    store = Store.open(uri, options=s3_options(endpoint))
+    return [
+        json.loads(line) for name in store.list() if name.endswith(".jsonl") for line in store.read(name).splitlines()
+    ]
+
+
+@pytest.mark.parametrize("name", ["sync", "deferred"])
+def test_pods_answer_as_the_worker_does(
+    server: AirflowServer, endpoint: str, dags: Path, api: client.ApiClient, space: str, name: str
+) -> None:
+    server.wait_dag(name)
+    run_id = server.trigger(name)
+    found = server.wait_run(name, run_id)
+
+    logs = [
+        server.task_log(name, run_id, each["task_id"], map_index=each["map_index"])
+        for each in server.tasks(name, run_id)
+    ]
+    assert found["state"] == "success", "\n".join(logs)
+    assert compared(published(server, endpoint, name, run_id)) == expected(dags / "workflows" / f"{name}.yaml")
+    assert any("INFO airflow_agentic.container.unit  model first 1 is loaded" in log for log in logs), "\n".join(logs)
+    pods = client.CoreV1Api(api)
+    eventually(lambda: not pods.list_namespaced_pod(space).items, what="all pods deleted")
