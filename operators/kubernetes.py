@@ -101,6 +101,22 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         self._last_pod = remote_pod or self._last_pod
         super().cleanup(pod, remote_pod, *args, **kwargs)
 
+    def _write_logs(self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None) -> None:
+        """As the parent does after a deferral, which knows no ``log_formatter`` there."""
+        if since_time is not None:  # between two deferrals
+            super()._write_logs(pod, follow=follow, since_time=since_time)
+            return
+        lines = self.client.read_namespaced_pod_log(
+            name=pod.metadata.name,
+            namespace=pod.metadata.namespace,
+            container=self.base_container_name,
+            follow=follow,
+            _preload_content=False,
+        )
+        for line in lines:
+            if text := line.decode("utf-8", errors="backslashreplace").rstrip("\n"):
+                self.log.info("%s", (self.log_formatter or log_line)(self.base_container_name, text))
+
     def _work(self, context: Context) -> tuple[Run, Infer, Unit]:
         from airflow_agentic.execution import Unit
 

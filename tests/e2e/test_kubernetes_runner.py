@@ -1,11 +1,12 @@
 """``runner: kubernetes`` on a real cluster, by a real Airflow, with an S3 store: the answers are those of the worker.
 
-Images ``airflow-agentic/python`` and ``airflow-agentic/onnx`` must be in the cluster: ``make e2e`` builds and loads
-them.
+Images ``airflow-agentic/python`` and ``airflow-agentic/tensorflow`` must be in the cluster: ``make e2e`` builds and
+loads them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-BUILT: Final = Path(__file__).resolve().parents[2] / "dags"
+EXAMPLES: Final = Path(__file__).resolve().parents[2] / "dags"
 PYTHON: Final = f"airflow-agentic/python:{__version__}"
-ONNX: Final = f"airflow-agentic/onnx:{__version__}"
+TENSORFLOW: Final = f"airflow-agentic/tensorflow:{__version__}"
 BUCKET: Final = "runs"
 TEXTS: Final = ["a good day", "a bad day", "good, good and bad", "neither"]
 
@@ -114,16 +115,16 @@ def dags(tmp_path_factory: pytest.TempPathFactory, space: str) -> Path:
     for name, deferrable in (("sync", "false"), ("deferred", "true")):
         text = WORKFLOW.format(name=name, space=space, bucket=BUCKET, deferrable=deferrable)
         (folder / "workflows" / f"{name}.yaml").write_text(text)
-    photos = folder / "photos"
-    for name in ("models", "workflows", "built", "data"):
-        (photos / name).mkdir(parents=True)
-    (photos / "photos.py").write_text(DAGS)
-    (photos / ".airflowignore").write_text("models/\nworkflows/\n")
-    (folder / "photos" / "models" / "lite0-onnx.yaml").write_text(
-        (BUILT / "models" / "lite0-onnx.yaml").read_text() + f"image: {ONNX}\nkubernetes: {{fetch: true}}\n"
+    (folder / "workflows" / "fetched.yaml").write_text(
+        WORKFLOW.format(name="fetched", space=space, bucket=BUCKET, deferrable="false")
+        .replace("{cascade: [first, second]}", "words-keras")
+        .replace("    accept: prediction.score > 0.9\n", "")
     )
-    for name in ("lite0.onnx", "imagenet-1k.txt"):
-        shutil.copy(BUILT / "built" / name, photos / "built" / name)
+    (folder / "models" / "words-keras.yaml").write_text(
+        f"{(EXAMPLES / 'models' / 'words-keras.yaml').read_text()}\nimage: {TENSORFLOW}\nkubernetes: {{fetch: true}}\n"
+    )
+    (folder / "built").mkdir()
+    shutil.copy(EXAMPLES / "built" / "words.keras", folder / "built")
     return folder
 
 
@@ -155,8 +156,6 @@ def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def published(server: AirflowServer, endpoint: str, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-    import json
-
     uri = server.xcom(dag_id, run_id, "publish")["uri"]
     store = Store.open(uri, options=s3_options(endpoint))
     return [
@@ -164,9 +163,9 @@ def published(server: AirflowServer, endpoint: str, dag_id: str, run_id: str) ->
     ]
 
 
-@pytest.mark.parametrize("name", ["sync", "deferred"])
+@pytest.mark.parametrize(("name", "model"), [("sync", "first"), ("deferred", "first"), ("fetched", "words-keras")])
 def test_pods_answer_as_the_worker_does(
-    server: AirflowServer, endpoint: str, dags: Path, api: client.ApiClient, space: str, name: str
+    server: AirflowServer, endpoint: str, dags: Path, api: client.ApiClient, space: str, name: str, model: str
 ) -> None:
     server.wait_dag(name)
     run_id = server.trigger(name)
@@ -178,6 +177,8 @@ def test_pods_answer_as_the_worker_does(
     ]
     assert found["state"] == "success", "\n".join(logs)
     assert compared(published(server, endpoint, name, run_id)) == expected(dags / "workflows" / f"{name}.yaml")
-    assert any("INFO airflow_agentic.container.unit  model first 1 is loaded" in log for log in logs), "\n".join(logs)
+    assert any(f"INFO airflow_agentic.container.unit  model {model} 1 is loaded" in log for log in logs), "\n".join(
+        logs
+    )
     pods = client.CoreV1Api(api)
     eventually(lambda: not pods.list_namespaced_pod(space).items, what="all pods deleted")
