@@ -101,7 +101,9 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         self._last_pod = remote_pod or self._last_pod
         super().cleanup(pod, remote_pod, *args, **kwargs)
 
-    def _write_logs(self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None) -> None:
+    def _write_logs(  # type: ignore[override]  # the parent's is wrapped by a decorator without types
+        self, pod: k8s.V1Pod, follow: bool = False, since_time: Any = None
+    ) -> None:
         """As the parent does after a deferral, which knows no ``log_formatter`` there."""
         if since_time is not None:  # between two deferrals
             super()._write_logs(pod, follow=follow, since_time=since_time)

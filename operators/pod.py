@@ -146,6 +146,8 @@ def _lost(written: Any, read: Any, path: str) -> str | None:
             if key in read and (found := _lost(value, read[key], f"{path}.{key}")):
                 return found
     elif isinstance(written, list):
+        if not isinstance(read, list) or len(read) != len(written):
+            return path
         for index, (value, known) in enumerate(zip(written, read, strict=True)):
             if found := _lost(value, known, f"{path}[{index}]"):
                 return found

@@ -17,15 +17,16 @@ def reachable_store(base: str, mounts: Sequence[Any]) -> str:
 
     :raises InputError: it lies in the worker's memory, or in a folder that no volume is mounted at.
     """
+    if "://" in base and not base.startswith(("file:", "memory:")):
+        return base.rstrip("/")
     uri = Store.open(base).base
     if uri.startswith("memory:"):
         raise InputError(f"[agentic] artifacts is {base!r}, which no pod can reach: use a bucket or a shared folder")
-    if uri.startswith("file:"):
-        path = PurePosixPath(unquote(urlsplit(uri).path))
-        if not any(path.is_relative_to(mount.mount_path) for mount in mounts if mount.name != SCRATCH):
-            raise InputError(
-                f"the artifact store {uri} is a folder, and no volume of the pod is mounted there: mount it "
-                f"(kubernetes: volumes, volume_mounts), say where pods see it (kubernetes: artifacts: file:///…), "
-                "or use a bucket"
-            )
+    path = PurePosixPath(unquote(urlsplit(uri).path))
+    if not any(path.is_relative_to(mount.mount_path) for mount in mounts if mount.name != SCRATCH):
+        raise InputError(
+            f"the artifact store {uri} is a folder, and no volume of the pod is mounted there: mount it "
+            "(kubernetes: volumes, volume_mounts), say where pods see it (kubernetes: artifacts: file:///…), "
+            "or use a bucket"
+        )
     return uri

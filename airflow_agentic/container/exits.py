@@ -83,7 +83,7 @@ class LastWords:
         """In at most :data:`MOST` bytes; a longer message is cut."""
         message = self.message
         while len(text := json.dumps({**asdict(self), "message": message})) > MOST:
-            message = message[: len(message) - max(1, (len(text) - MOST) // 6)]
+            message = message[: len(message) - max(1, (len(text) - MOST) // 12)]
         return text
 
     @classmethod
