@@ -31,9 +31,12 @@ GROOVYLINT := npm-groovy-lint@16.2.0
 FUZZER := atheris==3.0.0
 MUTATOR := mutmut==3.8.1
 SECONDS ?= 60
+VERSION := $(BIN)/python -c 'import airflow_agentic; print(airflow_agentic.__version__)'
+NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, and \
+LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test coverage fuzz mutate lint lint-ci type faults bench build venv clean help
+.PHONY: demo airflow models test e2e cluster coverage fuzz mutate lint lint-ci type faults bench build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -46,6 +49,14 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
+	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
+	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
+	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+cluster:
+	@[ -n "$${KUBECONFIG:-}" ] || { echo "$(NO_CLUSTER)" >&2; exit 2; }
 
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
 	$(BIN)/python -m pytest --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
