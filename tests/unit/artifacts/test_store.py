@@ -29,6 +29,8 @@ ROOT = Path(airflow_agentic.__file__).parent.parent
     ("given", "base"),
     [
         ("/srv/agentic/", "file:///srv/agentic"),
+        ("/X/X", "file:///X/X"),
+        ("s3://bucket/X/X", "s3://bucket/X/X"),
         ("/srv/a b/../50%", "file:///srv/50%25"),
         ("file:///srv/50%25", "file:///srv/50%25"),
         ("file://localhost/srv", "file:///srv"),
@@ -140,6 +142,15 @@ def test_folders_are_the_parts_they_were_made_of() -> None:
     for part in ("b", "a", "X%2F", "é ü"):
         store.child(part).write("x", b"")
     assert store.folders() == ["X%2F", "a", "b", "é ü"]
+
+
+def test_a_folder_may_be_called_as_the_rest_of_a_path(tmp_path: Path) -> None:
+    for store in (Store.open(str(tmp_path / "X")), Store.open("memory://X")):
+        store.child("X").write("a", b"1")
+        assert store.folders() == ["X"]
+        assert store.list() == ["X/a"]
+        assert Store.open(store.base).base == store.base
+    assert (tmp_path / "X" / "X" / "a").exists()
 
 
 def test_tables_are_compressed(tmp_path: Path) -> None:

@@ -97,6 +97,11 @@ def test_the_first_of_equals_is_taken() -> None:
     assert said(picker("balanced", *models))[0] == "first"
 
 
+def test_a_weight_of_the_last_alone_is_enough() -> None:
+    last = picker("weighted", A, B, C, weights={"a": 0.0, "b": 0.0, "c": 0.1})
+    assert said(last, record_id="any") == ("c", None, "weighted: c")
+
+
 def test_nobody_has_a_weight() -> None:
     none_left = picker("weighted", A, B, C, weights={"a": 1.0, "b": 0.0, "c": 0.0})
     assert said(none_left, Asked(max_cost=2.5)) == (
