@@ -166,7 +166,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
 
         store = ArtifactStoreHook().get_conn()
         digests = []
-        for uri in card.files:
+        for uri in dict.fromkeys(card.files.values()):
             sha256 = card.pinned(uri)
             if sha256 is None:
                 raise InputError(

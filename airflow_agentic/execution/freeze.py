@@ -74,7 +74,7 @@ def _observed(info: ModelInfo, card: ModelCard, remote: bool) -> ModelInfo:
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
         }
     try:
-        found = {uri: sha256 for uri in card.files if (sha256 := file_digest(card, uri)) is not None}
+        found = {uri: sha256 for uri in card.files.values() if (sha256 := file_digest(card, uri)) is not None}
         artifact = found.pop(str(card.runtime.artifact), None)
         digest = card_digest(card, artifact, found)
     except (AgenticError, OSError) as error:

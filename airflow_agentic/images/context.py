@@ -68,20 +68,9 @@ def bake(card: ModelCard, folder: Path) -> list[BakedFile]:
     :raises ChecksumError: the artifact is not the pinned one.
     :raises ArtifactError: a file cannot be had.
     """
-    baked = [_bake(key, uri, sha256, card.folder, folder) for key, uri, sha256 in card_files(card)]
+    baked = [_bake(key, uri, card.pinned(uri), card.folder, folder) for key, uri in card.files.items()]
     _make_readable(folder)
     return baked
-
-
-def card_files(card: ModelCard) -> list[tuple[str, str, str | None]]:
-    """What ``card`` names: key, URI, and the digest that it pins."""
-    runtime = card.runtime
-    named = [
-        ("runtime.artifact", runtime.artifact, runtime.sha256),
-        ("runtime.text.tokenizer", runtime.text.tokenizer if runtime.text is not None else None, None),
-        ("output.labels", card.output.labels, None),
-    ]
-    return [(key, uri, sha256) for key, uri, sha256 in named if uri is not None]
 
 
 def _bake(key: str, uri: str, sha256: str | None, base: Path, folder: Path) -> BakedFile:

@@ -274,11 +274,15 @@ class ModelCard(Spec):
         return self
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """URIs of all files that it names: artifact, labels, tokenizer."""
+    def files(self) -> dict[str, str]:
+        """URIs of all files that it names, by the key that names them."""
         text = self.runtime.text
-        named = (self.runtime.artifact, self.output.labels, text.tokenizer if text else None)
-        return tuple(dict.fromkeys(uri for uri in named if uri is not None))
+        named = {
+            "runtime.artifact": self.runtime.artifact,
+            "runtime.text.tokenizer": text.tokenizer if text else None,
+            "output.labels": self.output.labels,
+        }
+        return {key: uri for key, uri in named.items() if uri is not None}
 
     def pinned(self, uri: str) -> str | None:
         """The SHA-256 that it states of one of its files."""
