@@ -8,6 +8,7 @@ succeeds exactly if the unit is complete. Nothing is returned by XCom from the p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -73,6 +74,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
             kwargs = pod_arguments(card, {name: value for name, value in own.items() if value is not None})
             artifacts, fetch = kwargs.pop("artifacts", None), kwargs.pop("fetch", False)
         kwargs.setdefault("log_formatter", log_line)
+        kwargs.setdefault("log_pod_spec_on_failure", False)
         super().__init__(**kwargs)
         self.node = node
         self.topology = topology
@@ -98,7 +100,10 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, *args: Any, **kwargs: Any) -> None:
         """Remember how the pod ended before it is deleted."""
-        self._last_pod = remote_pod or self._last_pod
+        if remote_pod is not None:
+            with suppress(Exception):  # it is gone, or the API server is away: what is known has to do
+                remote_pod = self.pod_manager.read_pod(remote_pod)
+            self._last_pod = remote_pod
         super().cleanup(pod, remote_pod, *args, **kwargs)
 
     def _write_logs(  # type: ignore[override]  # the parent's is wrapped by a decorator without types
@@ -224,7 +229,8 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         pod = self._last_pod or self.pod
         name = pod.metadata.name if pod is not None and pod.metadata is not None else "none was made"
         words, reason = last_words(self._last_pod, self.base_container_name)
-        why = f"{words.error}: {words.message}" if words else reason or (str(ended) if ended else "it said nothing")
+        heard = (ended.__context__ or ended) if ended is not None else None
+        why = f"{words.error}: {words.message}" if words else reason or str(heard or "it said nothing")
         message = f"{missing}\npod {name}: {why}"
         if hint := next_step(why):
             message = f"{message}\n{hint}"
@@ -259,6 +265,9 @@ def last_words(pod: k8s.V1Pod | None, container: str) -> tuple[LastWords | None,
             return None, f"container {one.name} ended with exit code {ended.exit_code} ({ended.reason})"
         if waiting is not None and waiting.reason not in {None, "PodInitializing", "ContainerCreating"}:
             reason = f"container {one.name} waits: {waiting.reason}: {waiting.message or ''}".rstrip(": ")
+    for one in status.conditions or ():
+        if one.type == "PodScheduled" and one.status == "False":
+            reason = f"{one.reason}: {one.message}"
     return None, reason
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -69,6 +70,14 @@ routes:
     accept: prediction.score > 0.9
 publish: {{uri: answers/, format: jsonl}}
 """
+FAULTS: Final = {
+    "deleted": ("first", ""),
+    "no-image": ("first", "  image: airflow-agentic/none:0\n  startup_timeout_seconds: 20\n"),
+    "no-node": ("first", "  container_resources: {requests: {cpu: '999'}}\n  schedule_timeout_seconds: 15\n"),
+    "no-memory": ("first", "  container_resources: {limits: {memory: 16Mi}}\n"),
+    "no-store": ("first", ""),
+}
+"""By workflow: its model, and what is said of its pods."""
 DAGS: Final = '''\
 """Workflows to Dags (airflow)."""
 from airflow_agentic import load_workflows
@@ -123,6 +132,17 @@ def dags(tmp_path_factory: pytest.TempPathFactory, space: str) -> Path:
     (folder / "models" / "words-keras.yaml").write_text(
         f"{(EXAMPLES / 'models' / 'words-keras.yaml').read_text()}\nimage: {TENSORFLOW}\nkubernetes: {{fetch: true}}\n"
     )
+    for name, (first, settings) in FAULTS.items():
+        text = WORKFLOW.format(name=name, space=space, bucket=BUCKET, deferrable="false")
+        text = text.replace("{cascade: [first, second]}", first).replace("    accept: prediction.score > 0.9\n", "")
+        if name == "no-store":
+            text = text.replace(f"s3://{BUCKET}/airflow", "s3://no-such-bucket/airflow")
+        text = text.replace("retries: 1", f"retries: {int(name == 'deleted')}")
+        (folder / "workflows" / f"{name}.yaml").write_text(text.replace("kubernetes:\n", f"kubernetes:\n{settings}"))
+    many = [f'{{"id": "r{number}", "text": "{TEXTS[number % 4]}"}}\n' for number in range(160)]
+    (folder / "many.jsonl").write_text("".join(many))
+    deleted = folder / "workflows" / "deleted.yaml"
+    deleted.write_text(deleted.read_text().replace("inbox.jsonl", "many.jsonl"))
     (folder / "built").mkdir()
     shutil.copy(EXAMPLES / "built" / "words.keras", folder / "built")
     return folder
@@ -182,3 +202,48 @@ def test_pods_answer_as_the_worker_does(
     )
     pods = client.CoreV1Api(api)
     eventually(lambda: not pods.list_namespaced_pod(space).items, what="all pods deleted")
+
+
+def failed_task(server: AirflowServer, dag_id: str, run_id: str) -> str:
+    """The log of the first of the model's Airflow tasks that failed."""
+    each = next(each for each in server.tasks(dag_id, run_id) if each["state"] == "failed")
+    return server.task_log(dag_id, run_id, each["task_id"], map_index=each["map_index"])
+
+
+def test_a_pod_that_is_deleted_loses_nothing(
+    server: AirflowServer, endpoint: str, dags: Path, api: client.ApiClient, space: str
+) -> None:
+    server.wait_dag("deleted")
+    run_id = server.trigger("deleted")
+    pods = client.CoreV1Api(api)
+
+    def running() -> str | None:
+        found = pods.list_namespaced_pod(space, label_selector="dag_id=deleted").items
+        return next((pod.metadata.name for pod in found if pod.status.phase == "Running"), None)
+
+    name = eventually(running, what="a pod of the run")
+    pods.delete_namespaced_pod(name, space, grace_period_seconds=0)
+    found = server.wait_run("deleted", run_id)
+
+    tries = [each["try_number"] for each in server.tasks("deleted", run_id) if each["map_index"] >= 0]
+    assert (found["state"], sorted(tries)) == ("success", [1, 2])
+    assert compared(published(server, endpoint, "deleted", run_id)) == expected(dags / "workflows" / "deleted.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("no-image", ["Err", "check the card's image, that the cluster can pull it, and image_pull_secrets"]),
+        ("no-node", ["nsufficient cpu", "no node fits: look at the card's resources, node_selector and tolerations"]),
+        ("no-memory", ["137", "raise resources.memory in the model's card, or lower batch.rows"]),
+        ("no-store", ["no-such-bucket"]),
+    ],
+)
+def test_a_fault_says_cause_pod_and_next_step(server: AirflowServer, name: str, said: list[str]) -> None:
+    server.wait_dag(name)
+    run_id = server.trigger(name)
+    server.wait_run(name, run_id)
+
+    log = failed_task(server, name, run_id)
+    assert re.search(r"'first' lost unit \d of 2 \(shards \d to \d, 2 records\): it ended without committing", log), log
+    assert [text for text in ["pod text-classification-first-", *said] if text not in log] == [], log

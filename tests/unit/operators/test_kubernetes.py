@@ -231,6 +231,11 @@ def waiting(reason: str, message: str) -> k8s.V1Pod:
     return k8s.V1Pod(status=k8s.V1PodStatus(phase="Pending", container_statuses=[status]))
 
 
+def unscheduled(message: str) -> k8s.V1Pod:
+    condition = k8s.V1PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message=message)
+    return k8s.V1Pod(status=k8s.V1PodStatus(phase="Pending", conditions=[condition]))
+
+
 @pytest.mark.parametrize(
     ("pod", "why", "step"),
     [
@@ -242,6 +247,8 @@ def waiting(reason: str, message: str) -> k8s.V1Pod:
         (waiting("ContainerCreating", ""), None, None),
         (k8s.V1Pod(status=k8s.V1PodStatus(reason="Evicted", message="low on memory")), "Evicted: low on memory",
          "the node was short"),
+        (unscheduled("0/1 nodes are available: 1 Insufficient cpu."),
+         "Unschedulable: 0/1 nodes are available: 1 Insufficient cpu.", "no node fits"),
         (None, None, None),
     ],
 )  # fmt: skip
