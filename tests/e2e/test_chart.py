@@ -41,7 +41,24 @@ path = pathlib.Path("/tmp/model.bin")
 path.write_bytes(b"weights")
 publish(Store.open(sys.argv[1]), path, sys.argv[2])
 """
-READY: Final = ["python", "-m", "airflow_agentic.runtime", "ready", "--socket", "/tmp/airflow-agentic.sock"]
+PREPARE: Final = """\
+import pathlib, sys
+from airflow_agentic.artifacts import Store
+from airflow_agentic.execution import Folder, snapshot
+from airflow_agentic.pipeline.inputs import inline_records
+from airflow_agentic.plan import compile_plan
+from airflow_agentic.plan.ir import Infer, Route
+from airflow_agentic.registry import Registry
+from airflow_agentic.spec import load_model, workflow_from
+card = load_model(pathlib.Path("/etc/airflow-agentic/models/words.yaml"))
+plan = snapshot(compile_plan(workflow_from({"name": "demo", "routes": [{"use": "words"}]}), Registry.of(card)))
+records = inline_records([{"record_id": "1", "text": "a good day"}, {"record_id": "2", "text": "a bad day"}])
+run = Folder(Store.open("/tmp/run")).start(plan, [records], [])
+run.control(run.plan.of(Route)[0])
+print(run.manifest, run.plan.of(Infer)[0].id)
+"""
+COMMAND: Final = ["python", "-m", "airflow_agentic.runtime"]
+READY: Final = [*COMMAND, "ready", "--socket", "/tmp/airflow-agentic.sock"]
 CARD: Final = """\
 apiVersion: airflow-agentic/v1
 kind: Model
@@ -54,7 +71,7 @@ runtime:
   framework: python
   handler: airflow_agentic.contrib.rules:KeywordSentiment
   args: {positive: [good], negative: [bad]}
-resources: {cpu: 50m, memory: 128Mi}
+resources: {cpu: 50m, memory: 384Mi}
 """
 
 
@@ -242,6 +259,23 @@ def run_a_unit(core: client.CoreV1Api, space: str, warm: Any) -> None:
     assert core.list_namespaced_event(space, field_selector="involvedObject.name=unit").items
     core.patch_namespaced_pod("unit", space, {"metadata": {"labels": {"already_checked": "True"}}})
     core.delete_namespaced_pod("unit", space)
+
+
+def test_a_warm_pod_works_through_units(api: client.ApiClient, space: str, releases: Any) -> None:
+    install(releases, values())
+    (warm,) = pods(api, space)
+    status, said = execute(api, space, warm.metadata.name, ["python", "-c", PREPARE])
+    assert status == 0, said
+    manifest, node = said.split()
+    socket = warm.metadata.annotations["airflow-agentic/socket"]
+    unit = [*COMMAND, "unit", "--store=/tmp/run", f"--manifest={manifest}", f"--node={node}", f"--socket={socket}"]
+    with account(api, space, f"{FULL}-airflow") as airflow:
+        status, said = execute(airflow, space, warm.metadata.name, [*unit, "--unit=0"])
+        assert status == 0, said
+        assert "shard 0: predictions: 2, errors: 0" in said
+        status, said = execute(airflow, space, warm.metadata.name, [*unit, "--unit=1"])
+    assert status == 65
+    assert "the run has 1 units, counted from 0, and none numbered 1" in said
 
 
 def test_models_may_do_nothing(api: client.ApiClient, space: str, releases: Any) -> None:
