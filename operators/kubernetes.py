@@ -145,7 +145,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
 
     def _describe(self, context: Context, run: Run, node: Infer, unit: Unit) -> None:
         """Say to the pod which unit is its own, and give it the model's files."""
-        from airflow_agentic.container.unit import UnitReference
+        from airflow_agentic.container.reference import UnitReference
         from airflow_agentic.execution import node_card
 
         hook = ArtifactStoreHook()

@@ -17,6 +17,7 @@ code name                  meaning
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -30,6 +31,8 @@ from airflow_agentic.exceptions import (
     ModelMemoryError,
     RecordError,
 )
+
+log = logging.getLogger(__name__)
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 """Where Kubernetes reads a container's last message; the operator finds it in the pod's status."""
@@ -94,6 +97,10 @@ class LastWords:
             return cls(code=int(found["code"]), error=str(found["error"]), message=str(found["message"]))
         except (ValueError, KeyError, TypeError):
             return None
+
+    def say(self, error: BaseException) -> None:
+        """Say them in the log; what nobody foresaw with its traceback."""
+        log.error("%s: %s", self.error, self.message, exc_info=error if self.code == Exit.RETRY else None)
 
     def write(self, path: Path = TERMINATION_LOG) -> None:
         """Leave it for Kubernetes, where there is such a file."""

@@ -53,8 +53,22 @@ def node_card(plan: Plan, node: Infer) -> ModelCard:
     if node.all_scores:
         card = card.model_copy(update={"output": card.output.model_copy(update={"top_k": ALL_CLASSES})})
     info = plan.models[node.model]
-    pins = {"sha256": info.artifact, "files": {**card.runtime.files, **info.files}}
+    return pinned(card, info.artifact, info.files)
+
+
+def pinned(card: ModelCard, artifact: str | None, files: Mapping[str, str]) -> ModelCard:
+    """``card``, which loads these files and no others."""
+    pins = {"sha256": artifact, "files": {**card.runtime.files, **files}}
     return card.model_copy(update={"runtime": card.runtime.model_copy(update=pins)})
+
+
+def file_digests(card: ModelCard) -> tuple[str | None, dict[str, str]]:
+    """The digests of the card's artifact and, by URI, of its other files, as far as :func:`file_digest` knows them.
+
+    :raises ArtifactError: a local file cannot be had.
+    """
+    found = {uri: sha256 for uri in card.files.values() if (sha256 := file_digest(card, uri)) is not None}
+    return found.pop(str(card.runtime.artifact), None), found
 
 
 def snapshot(plan: Plan) -> Plan:
@@ -74,8 +88,7 @@ def _observed(info: ModelInfo, card: ModelCard, remote: bool) -> ModelInfo:
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
         }
     try:
-        found = {uri: sha256 for uri in card.files.values() if (sha256 := file_digest(card, uri)) is not None}
-        artifact = found.pop(str(card.runtime.artifact), None)
+        artifact, found = file_digests(card)
         digest = card_digest(card, artifact, found)
     except (AgenticError, OSError) as error:
         return info.model_copy(update={"healthy": False, "why_unhealthy": str(error)})

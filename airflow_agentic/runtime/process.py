@@ -78,6 +78,12 @@ class ModelProcess:
         return child.process.pid if child is not None else None
 
     @property
+    def running(self) -> bool:
+        """Whether there is a child, and it has not died."""
+        child = self._child
+        return child is not None and child.process.poll() is None
+
+    @property
     def busy(self) -> bool:
         """Whether a call runs now."""
         return self._lock.locked()

@@ -1,8 +1,6 @@
-"""A Kubernetes cluster for tests: namespaces of their own, images, and who may do what.
+"""A Kubernetes cluster for tests: namespaces of their own, and who may do what.
 
-``KUBECONFIG`` names the cluster. ``LOAD_IMAGE`` is a command that takes the names of images of the local Docker engine
-and brings them into it; where it is not set, ``kind load docker-image``. ``BASE_IMAGE`` has Python, for images that
-are built here.
+``KUBECONFIG`` names the cluster, which has the images that ``make e2e`` builds and loads.
 """
 
 from __future__ import annotations
@@ -10,9 +8,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import shlex
-import shutil
-import subprocess
 import time
 import uuid
 from contextlib import contextmanager
@@ -25,11 +20,8 @@ from services import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-BASE_IMAGE: Final = os.environ.get("BASE_IMAGE", "python:3.11-slim-bookworm")
-LOAD_IMAGE: Final = os.environ.get("LOAD_IMAGE") or ("kind load docker-image" if shutil.which("kind") else "")
-HOW: Final = "needs a cluster: KUBECONFIG=FILE, of kind or any other, and LOAD_IMAGE='kind load docker-image'"
+HOW: Final = "needs a cluster: make e2e KUBECONFIG=FILE, of kind or any other"
 RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
 PATIENCE: Final = 120.0
 """Seconds after which something that should happen has failed."""
@@ -52,17 +44,6 @@ def namespace(api: client.ApiClient, name: str) -> Iterator[str]:
         yield full
     finally:
         core.delete_namespace(full)
-
-
-def build(folder: Path, name: str) -> str:
-    """Build an image from a folder with a Dockerfile, and bring it into the cluster."""
-    require(shutil.which("docker"), "needs docker, to build an image")
-    require(LOAD_IMAGE, HOW)
-    command = ["docker", "build", "--quiet", "--tag", name, "--build-arg", f"BASE={BASE_IMAGE}", str(folder)]
-    for line in (command, [*shlex.split(LOAD_IMAGE), name]):
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{shlex.join(line)}\n{done.stdout}{done.stderr}"
-    return name
 
 
 def eventually(look: Callable[[], Any], *, what: str) -> Any:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from cluster import account, build, cluster, eventually, execute, namespace, objects
+from cluster import account, cluster, eventually, execute, namespace, objects
 from kubernetes import client
 from services import require
+
+from airflow_agentic import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,16 +24,41 @@ except ImportError:  # a platform without a wheel
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-MODEL_IMAGE: Final[str | None] = None
-"""An image of docker/ that can load ``CARD``. None: one is made here of ``stand_in.py``, which has no model."""
+MODEL_IMAGE: Final = os.environ.get("MODEL_IMAGE", f"airflow-agentic/python:{__version__}")
+"""Of docker/, in the cluster: ``make e2e`` builds and loads it."""
 
 CHART: Final = Path(__file__).resolve().parents[2] / "charts" / "airflow-agentic"
 RELEASE: Final = "agentic"
 FULL: Final = "agentic-airflow-agentic"
 SELECTOR: Final = f"app.kubernetes.io/instance={RELEASE}"
 WARM: Final = f"{SELECTOR},app.kubernetes.io/component=model-server,airflow-agentic/model=words"
-DIGEST: Final = "0123456789abcdef" * 4
-READY: Final = ["python", "-m", "airflow_agentic.runtime", "ready", "--socket", "/tmp/airflow-agentic.sock"]
+DIGEST: Final = sha256(b"weights").hexdigest()
+PUBLISH: Final = """\
+import pathlib, sys
+from airflow_agentic.artifacts import Store
+from airflow_agentic.container.models import publish
+path = pathlib.Path("/tmp/model.bin")
+path.write_bytes(b"weights")
+publish(Store.open(sys.argv[1]), path, sys.argv[2])
+"""
+PREPARE: Final = """\
+import pathlib, sys
+from airflow_agentic.artifacts import Store
+from airflow_agentic.execution import Folder, snapshot
+from airflow_agentic.pipeline.inputs import inline_records
+from airflow_agentic.plan import compile_plan
+from airflow_agentic.plan.ir import Infer, Route
+from airflow_agentic.registry import Registry
+from airflow_agentic.spec import load_model, workflow_from
+card = load_model(pathlib.Path("/etc/airflow-agentic/models/words.yaml"))
+plan = snapshot(compile_plan(workflow_from({"name": "demo", "routes": [{"use": "words"}]}), Registry.of(card)))
+records = inline_records([{"record_id": "1", "text": "a good day"}, {"record_id": "2", "text": "a bad day"}])
+run = Folder(Store.open("/tmp/run")).start(plan, [records], [])
+run.control(run.plan.of(Route)[0])
+print(run.manifest, run.plan.of(Infer)[0].id)
+"""
+COMMAND: Final = ["python", "-m", "airflow_agentic.runtime"]
+READY: Final = [*COMMAND, "ready", "--socket", "/tmp/airflow-agentic.sock"]
 CARD: Final = """\
 apiVersion: airflow-agentic/v1
 kind: Model
@@ -44,7 +71,7 @@ runtime:
   framework: python
   handler: airflow_agentic.contrib.rules:KeywordSentiment
   args: {positive: [good], negative: [bad]}
-resources: {cpu: 50m, memory: 128Mi}
+resources: {cpu: 50m, memory: 384Mi}
 """
 
 
@@ -52,28 +79,6 @@ resources: {cpu: 50m, memory: 128Mi}
 def api() -> Iterator[client.ApiClient]:
     with cluster() as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if MODEL_IMAGE is not None:
-        return MODEL_IMAGE
-    folder = tmp_path_factory.mktemp("image")
-    package = folder / "airflow_agentic" / "runtime"
-    package.mkdir(parents=True)
-    (package.parent / "__init__.py").touch()
-    (package / "__init__.py").touch()
-    shutil.copy(Path(__file__).with_name("stand_in.py"), package / "__main__.py")
-    lines = [
-        "ARG BASE",
-        "FROM $BASE",
-        "ENV AIRFLOW_AGENTIC_CACHE=/models PYTHONPATH=/opt",
-        "COPY airflow_agentic /opt/airflow_agentic",
-        "USER 10001",
-        'ENTRYPOINT ["python", "-m", "airflow_agentic.runtime"]',
-    ]
-    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
-    return build(folder, "airflow-agentic-stand-in:e2e")
 
 
 @pytest.fixture
@@ -89,10 +94,10 @@ def releases(space: str) -> Iterator[Any]:
         yield found
 
 
-def values(image: str, *, card: str = CARD, **entry: Any) -> dict[str, Any]:
+def values(*, card: str = CARD, **entry: Any) -> dict[str, Any]:
     return {
         "project": {"cards": {"words.yaml": card}, "workflows": {"reviews.yaml": "name: reviews\n"}},
-        "modelServerDefaults": {"image": image, "probes": {"startup": {"periodSeconds": 1}}},
+        "modelServerDefaults": {"image": MODEL_IMAGE, "probes": {"startup": {"periodSeconds": 1}}},
         "modelServers": [{"name": "words", "card": "words.yaml", **entry}],
     }
 
@@ -120,8 +125,8 @@ def labels(pod: Any, key: str) -> str:
     return str(pod.metadata.labels[f"airflow-agentic/{key}"])
 
 
-def test_the_life_of_a_release(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
-    install(releases, values(image))
+def test_the_life_of_a_release(api: client.ApiClient, space: str, releases: Any) -> None:
+    install(releases, values())
     (first,) = pods(api, space)
     assert execute(api, space, first.metadata.name, READY)[0] == 0
     report = releases.test(RELEASE, timeout=120, logs=True)
@@ -130,7 +135,7 @@ def test_the_life_of_a_release(api: client.ApiClient, space: str, releases: Any,
 
     second = CARD.replace('version: "1"', 'version: "2"')
     more = {
-        **values(image, card=second, replicas=2, podDisruptionBudget={"enabled": True}),
+        **values(card=second, replicas=2, podDisruptionBudget={"enabled": True}),
         "networkPolicy": {"enabled": True},
     }
     upgrade(releases, more)
@@ -152,20 +157,20 @@ def test_the_life_of_a_release(api: client.ApiClient, space: str, releases: Any,
 
 
 def test_an_upgrade_that_changes_nothing_of_a_model_leaves_it_loaded(
-    api: client.ApiClient, space: str, releases: Any, image: str
+    api: client.ApiClient, space: str, releases: Any
 ) -> None:
-    install(releases, values(image))
+    install(releases, values())
     before = {pod.metadata.name for pod in pods(api, space)}
-    changed = values(image)
+    changed = values()
     changed["project"]["workflows"]["reviews.yaml"] = "name: other\n"
     upgrade(releases, changed)
     assert {pod.metadata.name for pod in pods(api, space)} == before
 
 
 def test_a_model_that_is_never_ready_is_not_installed_in_silence(
-    api: client.ApiClient, space: str, releases: Any, image: str
+    api: client.ApiClient, space: str, releases: Any
 ) -> None:
-    broken = {**values(image), "modelServerDefaults": {"image": image}}
+    broken = {**values(), "modelServerDefaults": {"image": MODEL_IMAGE}}
     broken["modelServers"][0] |= {"card": "/no/such/card.yaml", "version": "1"}
     with pytest.raises(helm.HelmError, match=f"Deployment/{space}/{FULL}-words not ready"):
         releases.install(CHART, RELEASE, broken, wait="watcher", timeout=15)
@@ -174,13 +179,13 @@ def test_a_model_that_is_never_ready_is_not_installed_in_silence(
         releases.test(RELEASE, timeout=60)
 
 
-def test_helm_test_fails_without_the_rights(space: str, releases: Any, image: str) -> None:
-    install(releases, {**values(image), "airflow": {"rbac": {"create": False}}})
+def test_helm_test_fails_without_the_rights(space: str, releases: Any) -> None:
+    install(releases, {**values(), "airflow": {"rbac": {"create": False}}})
     with pytest.raises(helm.HelmReleaseError):
         releases.test(RELEASE, timeout=60)
 
 
-def test_files_are_fetched_and_the_volume_is_kept(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
+def test_files_are_fetched_and_the_volume_is_kept(api: client.ApiClient, space: str, releases: Any) -> None:
     core = client.CoreV1Api(api)
     claim = f"{FULL}-artifacts"
     core.create_persistent_volume(
@@ -189,32 +194,37 @@ def test_files_are_fetched_and_the_volume_is_kept(api: client.ApiClient, space: 
             "spec": {
                 "capacity": {"storage": "1Gi"},
                 "accessModes": ["ReadWriteMany"],
-                "persistentVolumeReclaimPolicy": "Delete",
+                "persistentVolumeReclaimPolicy": "Retain",
                 "claimRef": {"namespace": space, "name": claim},
-                "hostPath": {"path": f"/tmp/airflow-agentic-e2e/{space}", "type": "DirectoryOrCreate"},
+                "hostPath": {"path": "/tmp", "type": "Directory"},  # where a pod without rights may write
             },
         }
     )
     try:
-        store = {"uri": "file:///artifacts", "persistence": {"enabled": True, "storageClass": "-", "size": "1Gi"}}
-        install(releases, {**values(image, files={"fetch": [DIGEST]}), "artifacts": store})
+        folder = f"/artifacts/{space}"
+        store = {"uri": f"file://{folder}", "persistence": {"enabled": True, "storageClass": "-", "size": "1Gi"}}
+        install(releases, {**values(), "artifacts": store})
         (pod,) = pods(api, space)
-        if MODEL_IMAGE is None:
-            shown = execute(api, space, pod.metadata.name, ["cat", f"/models/{DIGEST}/model.bin"])
-            assert shown == (0, "file:///artifacts")
-        assert execute(api, space, pod.metadata.name, ["test", "-d", "/artifacts"])[0] == 0
+        published = execute(api, space, pod.metadata.name, ["python", "-c", PUBLISH, folder, DIGEST])
+        assert published == (0, "")
+        upgrade(releases, {**values(files={"fetch": [DIGEST]}), "artifacts": store})
+        eventually(lambda: pod.metadata.name not in {one.metadata.name for one in pods(api, space)}, what="a new pod")
+        (pod,) = pods(api, space)
+        shown = execute(api, space, pod.metadata.name, ["cat", f"/models/{DIGEST}/model.bin"])
+        assert shown == (0, "weights")
+        assert execute(api, space, pod.metadata.name, ["rm", "-r", folder])[0] == 0
         releases.uninstall(RELEASE, wait="watcher", timeout=180)
         eventually(lambda: objects(api, space, SELECTOR) == {f"PersistentVolumeClaim/{claim}"}, what="only the claim")
     finally:
         core.delete_persistent_volume(space)
 
 
-def test_airflow_may_do_what_it_must_and_no_more(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
-    install(releases, values(image))
+def test_airflow_may_do_what_it_must_and_no_more(api: client.ApiClient, space: str, releases: Any) -> None:
+    install(releases, values())
     with account(api, space, f"{FULL}-airflow") as airflow:
         (warm,) = pods(airflow, space)
         assert execute(airflow, space, warm.metadata.name, READY)[0] == 0
-        run_a_unit(client.CoreV1Api(airflow), space, warm, image)
+        run_a_unit(client.CoreV1Api(airflow), space, warm)
         core = client.CoreV1Api(airflow)
         for refused in [
             lambda: core.list_namespaced_secret(space),
@@ -228,11 +238,11 @@ def test_airflow_may_do_what_it_must_and_no_more(api: client.ApiClient, space: s
                 refused()
 
 
-def run_a_unit(core: client.CoreV1Api, space: str, warm: Any, image: str) -> None:
+def run_a_unit(core: client.CoreV1Api, space: str, warm: Any) -> None:
     """What KubernetesPodOperator does, with these rights."""
     container = {
         "name": "base",
-        "image": image,
+        "image": MODEL_IMAGE,
         "command": ["python", "-c", "print('predicted')"],
         "securityContext": warm.spec.containers[0].security_context,
     }
@@ -244,14 +254,32 @@ def run_a_unit(core: client.CoreV1Api, space: str, warm: Any, image: str) -> Non
     }
     core.create_namespaced_pod(space, {"metadata": {"name": "unit"}, "spec": spec})
     eventually(lambda: core.read_namespaced_pod("unit", space).status.phase == "Succeeded", what="a finished unit")
-    assert core.read_namespaced_pod_log("unit", space) == "predicted\n"
+    logged = core.read_namespaced_pod_log("unit", space, _preload_content=False)
+    assert logged.data == b"predicted\n"
     assert core.list_namespaced_event(space, field_selector="involvedObject.name=unit").items
     core.patch_namespaced_pod("unit", space, {"metadata": {"labels": {"already_checked": "True"}}})
     core.delete_namespaced_pod("unit", space)
 
 
-def test_models_may_do_nothing(api: client.ApiClient, space: str, releases: Any, image: str) -> None:
-    install(releases, values(image))
+def test_a_warm_pod_works_through_units(api: client.ApiClient, space: str, releases: Any) -> None:
+    install(releases, values())
+    (warm,) = pods(api, space)
+    status, said = execute(api, space, warm.metadata.name, ["python", "-c", PREPARE])
+    assert status == 0, said
+    manifest, node = said.split()
+    socket = warm.metadata.annotations["airflow-agentic/socket"]
+    unit = [*COMMAND, "unit", "--store=/tmp/run", f"--manifest={manifest}", f"--node={node}", f"--socket={socket}"]
+    with account(api, space, f"{FULL}-airflow") as airflow:
+        status, said = execute(airflow, space, warm.metadata.name, [*unit, "--unit=0"])
+        assert status == 0, said
+        assert "shard 0: predictions: 2, errors: 0" in said
+        status, said = execute(airflow, space, warm.metadata.name, [*unit, "--unit=1"])
+    assert status == 65
+    assert "the run has 1 units, counted from 0, and none numbered 1" in said
+
+
+def test_models_may_do_nothing(api: client.ApiClient, space: str, releases: Any) -> None:
+    install(releases, values())
     (warm,) = pods(api, space)
     mounted = "/var/run/secrets/kubernetes.io/serviceaccount"
     assert execute(api, space, warm.metadata.name, ["test", "-e", mounted])[0] == 1

@@ -18,8 +18,9 @@ from executing import MOODS, World, records
 from airflow_agentic.artifacts import Store
 from airflow_agentic.container import command
 from airflow_agentic.container.exits import Exit
+from airflow_agentic.container.reference import UnitReference
 from airflow_agentic.container.stop import Stop
-from airflow_agentic.container.unit import UnitReference, run_unit
+from airflow_agentic.container.unit import run_unit
 from airflow_agentic.exceptions import InputError, ModelUnavailableError, PlanMismatchError
 from airflow_agentic.execution import Folder, Run, collect_unit
 from airflow_agentic.execution.progress import read_progress
