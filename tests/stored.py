@@ -18,15 +18,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def moto_server() -> Iterator[str]:
+def moto_server(address: str = "127.0.0.1") -> Iterator[str]:
     """An S3 server's endpoint."""
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@contextmanager
+def s3_server(address: str, bucket: str) -> Iterator[str]:
+    """The endpoint of a server at ``address`` that has a bucket."""
+    with moto_server(address) as endpoint:
+        urlopen(Request(f"{endpoint}/{bucket}", method="PUT")).close()
+        yield endpoint
 
 
 def s3_options(endpoint: str) -> dict[str, str]:

@@ -38,6 +38,7 @@ from airflow_agentic.exceptions import ArtifactError, InputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from obstore.store import ClientConfig, RetryConfig
 
@@ -168,6 +169,21 @@ class Store:
             except AlreadyExistsError:
                 return False
         return True
+
+    def upload(self, path: Path, name: str) -> None:
+        """Write a local file as an object, whole, without holding it in memory."""
+        with self._translated("writing", name):
+            self._objects.put(self._path(name), path)
+
+    def download(self, name: str, path: Path) -> None:
+        """Write an object as a local file, without holding it in memory; its folders are made.
+
+        :raises NotFoundError: there is no such object.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._translated("reading", name), path.open("wb") as file:
+            for chunk in self._objects.get(self._path(name)).stream():
+                file.write(chunk)
 
     def list(self, prefix: str = "", *, recursive: bool = True) -> list[str]:
         """Names of the objects in a folder, sorted; an absent folder is empty.

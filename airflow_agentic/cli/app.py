@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from airflow_agentic.cli import artifacts, dags, exits, init, lock, models, plan, profile, run, schema, validate
+from airflow_agentic.cli import artifacts, dags, exits, images, init, lock, models, plan, profile, run, schema, validate
 from airflow_agentic.exceptions import AgenticError
 
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version", "--install-completion", "--show-completion"})
@@ -82,5 +82,6 @@ app.add_typer(models.app, name="models")
 models.app.command("profile")(profile.profile)
 app.add_typer(dags.app, name="dags")
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(images.app, name="images")
 app.command("init")(init.init)
 app.command("schema")(schema.schema)

@@ -13,6 +13,7 @@ from airflow_agentic.exceptions import (
     ArtifactError,
     ConditionError,
     HandlerNotAllowedError,
+    ImageError,
     ModelError,
     PlanMismatchError,
     SpecError,
@@ -26,13 +27,13 @@ USAGE: Final = 2
 SPEC: Final = 3
 """A model card, a workflow or the lock file is wrong or out of date."""
 MODEL: Final = 4
-"""No model could answer: one, its files or its extra is missing, or its code is not allowed."""
+"""No model could answer: one, its files or its extra is missing, or its code is not allowed; no image could be made."""
 INTERRUPTED: Final = 130
 
 HELP: Final = (
     "Exit codes: 0 all well; 1 some records have no answer; 2 a wrong argument or unreadable input; 3 a card, workflow "
-    "or lock file is wrong or out of date; 4 no model could answer (one, its files or its extra is missing); "
-    "130 interrupted."
+    "or lock file is wrong or out of date; 4 no model could answer (one, its files or its extra is missing), or no "
+    "image be made; 130 interrupted."
 )
 
 
@@ -40,7 +41,7 @@ def exit_code(error: AgenticError) -> int:
     """The code that a command ends with on ``error``."""
     if isinstance(error, SpecError | ConditionError | PlanMismatchError):
         return SPEC
-    if isinstance(error, ModelError | ArtifactError | HandlerNotAllowedError):
+    if isinstance(error, ModelError | ArtifactError | HandlerNotAllowedError | ImageError):
         return MODEL
     return NO_ANSWER if isinstance(error, AnswersFailedError) else USAGE
 

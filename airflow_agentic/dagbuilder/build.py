@@ -136,8 +136,7 @@ class _Expanded:
         if isinstance(node, Infer | Gate) and self._grouped(node):
             placed |= {"task_id": node.id.removeprefix(f"{node.group}."), "task_group": self._group(node.group)}
         if isinstance(node, Infer):
-            shown = "unit {{ task.unit.unit }}"
-            return LocalInferenceOperator.partial(**placed, map_index_template=shown).expand(unit=units)
+            return self._infer(node, placed).expand(unit=units)
         if isinstance(node, Route):
             return RouteOperator(**placed)
         if isinstance(node, Gate):
@@ -147,6 +146,16 @@ class _Expanded:
         if isinstance(node, Publish):
             return PublishOperator(**placed, outlets=[asset_of(self.workflow.name)])
         raise TypeError(f"no operator runs a {node.kind} node")
+
+    def _infer(self, node: Infer, placed: dict[str, Any]) -> Any:
+        """The operator that runs a model where the workflow says, to be mapped over the units."""
+        placed["map_index_template"] = "unit {{ task.unit.unit }}"
+        if node.model not in self.plan.options.runners:
+            return LocalInferenceOperator.partial(**placed)
+        from airflow_agentic.dagbuilder.pods import arguments  # the client takes seconds to import
+        from airflow_agentic.operators.kubernetes import KubernetesInferenceOperator
+
+        return KubernetesInferenceOperator.partial(**placed, **arguments(self.workflow.spec, self.plan, node.model))
 
     @staticmethod
     def _grouped(node: Infer | Gate) -> bool:

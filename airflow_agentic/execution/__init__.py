@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from airflow_agentic.execution.batch import Folder, Run, ShardFile, Unit
     from airflow_agentic.execution.counts import count_answers
     from airflow_agentic.execution.freeze import card_of, node_card, snapshot
-    from airflow_agentic.execution.units import Start, UnitSummary, infer_unit
+    from airflow_agentic.execution.units import Start, UnitSummary, collect_unit, infer_unit
 
 __all__ = [
     "Folder",
@@ -20,6 +20,7 @@ __all__ = [
     "Unit",
     "UnitSummary",
     "card_of",
+    "collect_unit",
     "count_answers",
     "infer_unit",
     "node_card",
@@ -37,6 +38,7 @@ _MODULES = {
     "snapshot": "freeze",
     "Start": "units",
     "UnitSummary": "units",
+    "collect_unit": "units",
     "infer_unit": "units",
 }
 __getattr__ = exports(__name__, _MODULES)

@@ -280,6 +280,18 @@ class Run:
             self._found[place] = self._decided_without(node, shard) if found is None else found
         return self._found[place]
 
+    def committed(self, node: AnyNode, shard: ShardFile) -> Marker:
+        """The same, where it must be there.
+
+        :raises ArtifactError: it is not.
+        """
+        marker = self.marker(node.id, shard)
+        if marker is None:
+            raise ArtifactError(
+                f"{node.id!r} has not committed shard {shard.number}: clear the Airflow task {node.id!r}"
+            )
+        return marker
+
     def _decided_without(self, node: AnyNode, shard: ShardFile) -> Marker | None:
         """The marker of a node that saw fewer predictions than are committed now."""
         if not any(isinstance(self.plan.node(need), Infer) for need in node.needs):

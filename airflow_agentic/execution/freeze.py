@@ -46,27 +46,41 @@ def card_of(plan: Plan, model: str) -> ModelCard:
 def node_card(plan: Plan, node: Infer) -> ModelCard:
     """The card as ``node`` uses it: one whose scores are averaged keeps those of all classes.
 
-    It pins the artifact that the snapshot saw: a file that is replaced in the middle of a run is refused when it is
-    loaded, so that no run mixes two models.
+    It pins the files that the snapshot saw: one that is replaced in the middle of a run is refused when it is loaded,
+    so that no run mixes two models.
     """
     card = card_of(plan, node.model)
     if node.all_scores:
         card = card.model_copy(update={"output": card.output.model_copy(update={"top_k": ALL_CLASSES})})
-    artifact = plan.models[node.model].artifact
-    if artifact is not None:
-        card = card.model_copy(update={"runtime": card.runtime.model_copy(update={"sha256": artifact})})
-    return card
+    info = plan.models[node.model]
+    return pinned(card, info.artifact, info.files)
+
+
+def pinned(card: ModelCard, artifact: str | None, files: Mapping[str, str]) -> ModelCard:
+    """``card``, which loads these files and no others."""
+    pins = {"sha256": artifact, "files": {**card.runtime.files, **files}}
+    return card.model_copy(update={"runtime": card.runtime.model_copy(update=pins)})
+
+
+def file_digests(card: ModelCard) -> tuple[str | None, dict[str, str]]:
+    """The digests of the card's artifact and, by URI, of its other files, as far as :func:`file_digest` knows them.
+
+    :raises ArtifactError: a local file cannot be had.
+    """
+    found = {uri: sha256 for uri in card.files.values() if (sha256 := file_digest(card, uri)) is not None}
+    return found.pop(str(card.runtime.artifact), None), found
 
 
 def snapshot(plan: Plan) -> Plan:
     """The plan with the models' health, measured profiles and full digests as they are here and now."""
-    models = {name: _observed(info, card_of(plan, name)) for name, info in plan.models.items()}
+    remote = plan.options.runners
+    models = {name: _observed(info, card_of(plan, name), name in remote) for name, info in plan.models.items()}
     return plan.model_copy(update={"models": models})
 
 
-def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
+def _observed(info: ModelInfo, card: ModelCard, remote: bool) -> ModelInfo:
     update: dict[str, Any] = {}
-    module = _MODULES.get(card.runtime.framework)
+    module = None if remote else _MODULES.get(card.runtime.framework)
     if module is not None and util.find_spec(module) is None:
         extra = card.runtime.framework
         update = {
@@ -74,24 +88,29 @@ def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
         }
     try:
-        artifact = _artifact_digest(card)
-        digest = card_digest(card, artifact)
+        artifact, found = file_digests(card)
+        digest = card_digest(card, artifact, found)
     except (AgenticError, OSError) as error:
         return info.model_copy(update={"healthy": False, "why_unhealthy": str(error)})
     measured = measured_profile(card, digest)
     if measured is not None:
         update |= {"cost": measured.cost_per_1k / 1000.0 if measured.cost_per_1k else info.cost}
         update |= {name: value for name in ("latency_ms", "quality") if (value := getattr(measured, name)) is not None}
-    return info.model_copy(update={**update, "digest": digest, "artifact": artifact})
+    return info.model_copy(update={**update, "digest": digest, "artifact": artifact, "files": found})
 
 
-def _artifact_digest(card: ModelCard) -> str | None:
-    """The digest of the bytes; a pinned one is believed here and enforced when the model is loaded."""
-    runtime = card.runtime
-    if runtime.artifact is None or runtime.sha256 is not None:
-        return runtime.sha256
-    local = "://" not in runtime.artifact or runtime.artifact.startswith(("package://", "file://"))
-    return tree_digest(resolve(runtime.artifact, base=card.folder)) if local else None
+def file_digest(card: ModelCard, uri: str) -> str | None:
+    """The digest of one of the card's files: the pinned one, else that of its bytes; ``None`` of a remote one.
+
+    A pinned one is believed here and enforced when the model is loaded.
+
+    :raises ArtifactError: a local file cannot be had.
+    """
+    pinned = card.pinned(uri)
+    if pinned is not None:
+        return pinned
+    local = "://" not in uri or uri.startswith(("package://", "file://"))
+    return tree_digest(resolve(uri, base=card.folder)) if local else None
 
 
 def measured_profile(card: ModelCard, digest: str) -> Profile | None:

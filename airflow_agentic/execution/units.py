@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_agentic.artifacts import Marker
-from airflow_agentic.exceptions import ModelUnavailableError
+from airflow_agentic.exceptions import AgenticError, ModelUnavailableError
 from airflow_agentic.execution.batch import Run, ShardFile, Unit
 from airflow_agentic.execution.freeze import node_card
+from airflow_agentic.execution.progress import Reporter
 from airflow_agentic.plan.ir import Infer
 from airflow_agentic.runtime import Predictor, predict_records
 from airflow_agentic.spec.model import ModelCard
@@ -55,31 +56,67 @@ def infer_unit(
         return None
     pending = [shard for shard in shards if run.marker(node.id, shard) is None]
     if pending:
+        reporter = Reporter(run.folder.store, node.id, node.model, unit.number, len(shards))
+        for shard in shards:
+            if shard not in pending:
+                reporter.committed(run.committed(node, shard))
         try:
-            _predict(run, node, pending, start, on_shard)
-        except ModelUnavailableError as error:
-            raise ModelUnavailableError(_lost(run, node, unit, shards, error)) from error
-    markers = [marker for shard in shards if (marker := run.marker(node.id, shard)) is not None]
+            _predict(run, node, pending, start, on_shard, reporter)
+        except AgenticError as error:
+            reporter.say("lost")
+            if isinstance(error, ModelUnavailableError):
+                raise type(error)(_lost(run, node, unit, shards, error)) from error
+            raise
+        reporter.say("done")
+    return _summary(run, node, unit, shards, resumed=len(shards) - len(pending))
+
+
+def collect_unit(run: Run, node: Infer, unit: Unit) -> UnitSummary | None:
+    """What became of ``unit`` elsewhere, by its markers; their data is read and compared with what they pin.
+
+    :returns: ``None`` where no record of the unit is for this model.
+    :raises ModelUnavailableError: shards are not committed; says which.
+    :raises ChecksumError: bytes or number of rows are not those of a marker.
+    :raises NotFoundError: a committed data file is gone.
+    """
+    shards = run.unit_shards(node, unit)
+    if not shards:
+        return None
+    for shard in shards:
+        marker = run.marker(node.id, shard)
+        if marker is None:
+            raise ModelUnavailableError(_lost(run, node, unit, shards, "it ended without committing them"))
+        run.markers.read(marker)
+    return _summary(run, node, unit, shards, resumed=0)
+
+
+def _summary(run: Run, node: Infer, unit: Unit, shards: Sequence[ShardFile], *, resumed: int) -> UnitSummary:
+    counts = [run.committed(node, shard).counts for shard in shards]
     return UnitSummary(
         model=node.model,
         unit=unit.number,
-        predictions=sum(marker.counts.get("predictions", 0) for marker in markers),
-        errors=sum(marker.counts.get("errors", 0) for marker in markers),
-        resumed_shards=len(shards) - len(pending),
+        predictions=sum(count.get("predictions", 0) for count in counts),
+        errors=sum(count.get("errors", 0) for count in counts),
+        resumed_shards=resumed,
     )
 
 
-def _predict(run: Run, node: Infer, pending: Sequence[ShardFile], start: Start, on_shard: OnShard) -> None:
+def _predict(
+    run: Run, node: Infer, pending: Sequence[ShardFile], start: Start, on_shard: OnShard, reporter: Reporter
+) -> None:
     card = node_card(run.plan, node)
+    reporter.say("loading")
     predictor = start(card)
     try:
         for shard in pending:
-            on_shard(shard, run.infer(node, shard, lambda records: predict_records(predictor, card, records)))
+            marker = run.infer(node, shard, lambda records: predict_records(predictor, card, records))
+            reporter.committed(marker)
+            on_shard(shard, marker)
     finally:
         predictor.close()
 
 
-def _lost(run: Run, node: Infer, unit: Unit, shards: Sequence[ShardFile], error: ModelUnavailableError) -> str:
+def _lost(run: Run, node: Infer, unit: Unit, shards: Sequence[ShardFile], why: object) -> str:
     missing = [shard for shard in shards if run.marker(node.id, shard) is None]
     records = sum(run.selected(node, shard) for shard in missing)
     numbers = f"{missing[0].number}" if len(missing) == 1 else f"{missing[0].number} to {missing[-1].number}"
@@ -88,5 +125,5 @@ def _lost(run: Run, node: Infer, unit: Unit, shards: Sequence[ShardFile], error:
     return (
         f"{node.model!r} lost unit {unit.number + 1} of {len(run.units())} "
         f"(shard{'' if len(missing) == 1 else 's'} {numbers}, {records:,} record{'' if records == 1 else 's'}{said}): "
-        f"{error}"
+        f"{why}"
     )

@@ -53,6 +53,12 @@ class ArtifactStoreHook(BaseHook):
             options |= {"access_key_id": connection.login, "secret_access_key": connection.password or ""}
         return {"uri": extra.get("uri"), "options": options}
 
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """What the connection says of an S3-compatible server, as variables that a pod's store reads; no secret."""
+        options = self._connection.get("options", {})
+        return {f"AWS_{key.upper()}": options[key] for key in _EXTRA if key in options}
+
     def get_conn(self) -> Store:
         """The store."""
         return self.open(self.base)

@@ -6,7 +6,7 @@ Pure: from the workflow, the cards and a lock file; declared profiles only.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from airflow_agentic.registry.info import ModelInfo
 from airflow_agentic.routing.policy import scores
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from airflow_agentic.exceptions import Problem
     from airflow_agentic.registry import Registry
     from airflow_agentic.spec.model import ModelCard
+
+
+_PLACES: Final = {"local": "a worker process", "kubernetes": "a pod"}
 
 
 @dataclass
@@ -44,9 +47,12 @@ class Resolver:
         """The card called ``name``; notes a problem where there is none."""
         if name in self.registry.cards:
             card = self.used[name] = self.registry.cards[name]
-            if "local" not in card.runners:
-                message = f"{name!r} may not run in a worker process: its card says runners: {', '.join(card.runners)}"
-                self.refuse(path, message, "add local to its runners, or use another model")
+            runner = self.workflow.runner.of(name)
+            if runner not in card.runners:
+                message = f"{name!r} may not run in {_PLACES[runner]}: its card says runners: {', '.join(card.runners)}"
+                self.refuse(
+                    path, message, f"add {runner} to its runners, set the workflow's runner, or use another model"
+                )
             return card
         if name in self.registry.broken:
             self.problems.extend(self.registry.broken[name].problems)

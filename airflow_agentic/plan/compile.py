@@ -68,6 +68,7 @@ class _Compiler:
         decide, combine = self._routes(fragments, patterns, columns)
         if self.workflow.fallback is not None:
             combine = self._fallback(self.workflow.fallback, combine, patterns)
+        self._check_runners()
         if self.resolver.problems:
             raise CompileError(list(dict.fromkeys(self.resolver.problems)))
         on_error = self.workflow.on_error
@@ -88,6 +89,12 @@ class _Compiler:
             ),
         ]
         return finish(self._plan(nodes, columns))
+
+    def _check_runners(self) -> None:
+        used = self.resolver.used
+        for name in sorted(self.workflow.runner.models.keys() - used.keys()):
+            hint = f"its models: {', '.join(sorted(used))}"
+            self.resolver.refuse(("runner", "models", name), f"the workflow has no model {name!r}", hint)
 
     def _names(self) -> set[str]:
         """The names that routes without one cannot have; Airflow task groups and tasks share their ids."""
@@ -120,6 +127,7 @@ class _Compiler:
                 parallelism=workflow.parallelism,
                 shard_rows=workflow.shard.rows,
                 shard_bytes=workflow.shard.bytes,
+                runners={name: runner for name in used if (runner := workflow.runner.of(name)) != "local"},
                 retention=workflow.retention,
             ),
         )

@@ -137,6 +137,8 @@ class Options(Strict):
     parallelism: int = 8
     shard_rows: int = 1000
     shard_bytes: int = 64 * 2**20
+    runners: dict[str, Literal["kubernetes"]] = Field(default_factory=dict)
+    """What runs the models that do not run in the worker. Not part of the plan's identity."""
     retention: float | None = None
     """Seconds the run is kept after its last write; without it as long as the configuration says."""
 
@@ -211,4 +213,4 @@ class Plan(Strict):
     @property
     def digest(self) -> str:
         """Identity of the whole plan."""
-        return digest(self.model_dump(mode="json", exclude={"folders"}))
+        return digest(self.model_dump(mode="json", exclude={"folders": True, "options": {"runners"}}))

@@ -6,6 +6,8 @@ healthy, and is stored in the frozen plan, so that a retry decides as the first 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
 from airflow_agentic.artifacts.digests import digest
@@ -31,6 +33,8 @@ class ModelInfo(Strict):
     digest: str
     artifact: str | None = None
     """SHA-256 of the artifact as a run found it when it froze its plan; ``None`` of a remote one that is not pinned."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """The same of the card's other files, by URI."""
     healthy: bool = True
     why_unhealthy: str | None = None
 
@@ -58,15 +62,16 @@ class ModelInfo(Strict):
         return wanted in value if isinstance(value, list) else value == wanted
 
 
-def card_digest(card: ModelCard, artifact: str | None = None) -> str:
+def card_digest(card: ModelCard, artifact: str | None = None, files: Mapping[str, str] | None = None) -> str:
     """Identity of the model a card describes: what changes an answer, and nothing else.
 
     :param artifact: the digest of the artifact's bytes, where it is known (in a run's frozen plan).
+    :param files: the digests of the card's other files, by URI, where they are known.
     """
     identity = card.model_dump(
         mode="json",
         by_alias=True,
         include={"name", "version", "task", "input", "output", "runtime"},
-        exclude={"runtime": {"threads", "trust"}},
+        exclude={"runtime": {"threads", "trust", "files"}},
     )
-    return digest({"card": identity, "artifact": artifact})
+    return digest({"card": identity, "artifact": artifact, "files": dict(files or card.runtime.files)})

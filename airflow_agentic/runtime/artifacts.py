@@ -2,11 +2,15 @@
 
 URIs: a path or ``file://`` (relative ones start at the card's folder), ``package://DISTRIBUTION/path/in/it`` (of an
 installed distribution or package; located, never imported), and everything fsspec knows (``s3``, ``gs``, ``az``,
-``https``…), which is copied into a cache.
+``https``…), which is copied into a cache. A file that is not at its place, but whose pinned digest is in the cache, is
+taken from there: so a container finds what was baked into its image, mounted, or fetched.
 
 The cache, ``$AIRFLOW_AGENTIC_CACHE`` or ``~/.cache/airflow-agentic``. Invariants: an entry is a folder named by the
 pinned SHA-256, else by the URI and what its store says of the content (ETag, time, size); it appears by one rename,
 complete and checked; it is never written again. Deleting entries is safe while no model is being loaded.
+
+In a container the cache is a folder of the image or a volume, and has what the machine with the card has elsewhere: a
+pinned file that is not at its place is looked for there, as ``SHA256/NAME``. What is found by its digest is checked.
 """
 
 from __future__ import annotations
@@ -43,16 +47,56 @@ def resolve(uri: str, *, base: Path, sha256: str | None = None, cache_dir: Path 
     :raises ArtifactError: there is nothing, or the URI cannot be understood.
     """
     scheme = urlsplit(uri).scheme if "://" in uri else ""
+    cache = cache_dir or default_cache()
+    kept = cache / sha256 / file_name(uri) if sha256 is not None else None
     if scheme not in {"", "file", "package"}:
-        return _cached(uri, sha256, cache_dir or default_cache())
-    path = _packaged(uri) if scheme == "package" else base / _local(uri)
-    if not path.exists():
-        hint = (
-            "" if scheme == "package" or Path(_local(uri)).is_absolute() else f"; relative paths start at {str(base)!r}"
-        )
-        raise ArtifactError(f"{uri!r} does not exist: there is no {str(path)!r}{hint}")
+        if kept is None or not kept.exists():
+            return _cached(uri, sha256, cache)  # which checks what it fetches
+        path = kept
+    else:
+        try:
+            path = _placed(uri, scheme, base)
+        except ArtifactError:
+            if kept is None or not kept.exists():
+                raise
+            path = kept
     check(path, uri=uri, sha256=sha256)
     return path
+
+
+def cached(sha256: str | None, *, cache_dir: Path | None = None) -> Path | None:
+    """The file or folder of this digest in the cache: baked into an image, mounted, or fetched before.
+
+    :raises ChecksumError: what lies there is something else.
+    """
+    entry = (cache_dir or default_cache()) / (sha256 or "")
+    found = [] if sha256 is None or not entry.is_dir() else [path for path in entry.iterdir() if path.name[0] != "."]
+    if len(found) != 1:
+        return None
+    check(found[0], uri=str(found[0]), sha256=sha256)
+    return found[0]
+
+
+def add_to_cache(path: Path, sha256: str, *, cache_dir: Path | None = None) -> Path:
+    """Move a file or folder into the cache, after its digest is checked; returns where it is.
+
+    :raises ChecksumError: it is something else.
+    """
+    check(path, uri=path.name, sha256=sha256)
+    cache = cache_dir or default_cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as temporary:
+        part = Path(temporary) / "entry"
+        part.mkdir()
+        shutil.move(path, part / path.name)
+        _appear(part, cache / sha256, path.name)
+    return cache / sha256 / path.name
+
+
+def file_name(uri: str) -> str:
+    """What the file or folder is called in the cache: the last part of the URI's path."""
+    path = unquote(urlsplit(uri).path) if "://" in uri else uri
+    return PurePosixPath(path).name or "artifact"
 
 
 def check(path: Path, *, uri: str, sha256: str | None) -> None:
@@ -69,6 +113,16 @@ def check(path: Path, *, uri: str, sha256: str | None) -> None:
             "fix the file or the card's sha256. A run pins what it finds when it starts: "
             "clear the whole run to use a file that was replaced since"
         )
+
+
+def _placed(uri: str, scheme: str, base: Path) -> Path:
+    path = _packaged(uri) if scheme == "package" else base / _local(uri)
+    if not path.exists():
+        hint = (
+            "" if scheme == "package" or Path(_local(uri)).is_absolute() else f"; relative paths start at {str(base)!r}"
+        )
+        raise ArtifactError(f"{uri!r} does not exist: there is no {str(path)!r}{hint}")
+    return path
 
 
 def _local(uri: str) -> str:
@@ -100,9 +154,7 @@ def _package(name: str, inner: str) -> list[Path]:
 
 
 def _cached(uri: str, sha256: str | None, cache: Path) -> Path:
-    name = PurePosixPath(unquote(urlsplit(uri).path)).name or "artifact"
-    if sha256 is not None and (cache / sha256 / name).exists():
-        return cache / sha256 / name
+    name = file_name(uri)
     try:
         import fsspec
 
@@ -128,12 +180,17 @@ def _fetch(uri: str, store: Any, path: str, entry: Path, name: str, sha256: str 
         part.mkdir()
         store.get(path, str(part / name), recursive=store.isdir(path))
         check(part / name, uri=uri, sha256=sha256)
-        try:
+        _appear(part, entry, name)
+
+
+def _appear(part: Path, entry: Path, name: str) -> None:
+    """Make ``part`` the cache's ``entry`` by one rename, unless another process was first."""
+    try:
+        part.rename(entry)
+    except OSError:
+        if not (entry / name).exists():  # an entry without its content: left by something else
+            shutil.rmtree(entry, ignore_errors=True)
             part.rename(entry)
-        except OSError:
-            if not (entry / name).exists():  # an entry without its content: left by something else
-                shutil.rmtree(entry, ignore_errors=True)
-                part.rename(entry)
 
 
 def _state(uri: str, store: Any, path: str) -> str:

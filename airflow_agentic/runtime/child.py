@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from airflow_agentic.exceptions import AgenticError, ModelUnavailableError, RecordError
+from airflow_agentic.exceptions import AgenticError, ModelMemoryError, ModelUnavailableError, RecordError
 from airflow_agentic.runtime import framing
 from airflow_agentic.runtime.predictor import open_predictor
 from airflow_agentic.runtime.results import as_record_error
@@ -112,7 +112,7 @@ def _portable(error: Exception) -> AgenticError:
     if isinstance(error, AgenticError):
         return error
     if isinstance(error, MemoryError):
-        return ModelUnavailableError(f"the model process is out of memory: {error}")
+        return ModelMemoryError(f"the model process is out of memory: {error}")
     return as_record_error(error)
 
 

@@ -37,7 +37,7 @@ Watch = Callable[["ChildProcess"], None]
 
 
 class ChildProcess:
-    """A running ``python -m airflow_agentic.runtime``.
+    """A running ``python -m airflow_agentic.runtime child``.
 
     ``watch`` is called with this object every ``WATCH_SECONDS`` while a call waits for the child.
     """
@@ -47,11 +47,14 @@ class ChildProcess:
         self._replies, replies = os.pipe()
         lifeline, self._lifeline = os.pipe()  # nobody writes: its end tells the child, in any state, that we are gone
         self._why: str | None = None
+        self.over_memory = False
+        """Set by who stops it for its use of memory."""
         command = [
             sys.executable,
             "-P",
             "-m",
             "airflow_agentic.runtime",
+            "child",
             f"--requests={requests}",
             f"--replies={replies}",
             f"--lifeline={lifeline}",

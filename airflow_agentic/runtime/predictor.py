@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Final
 
-from airflow_agentic.exceptions import AgenticError, ModelLoadError, ModelUnavailableError
+from airflow_agentic.exceptions import AgenticError, ModelLoadError, ModelMemoryError, ModelUnavailableError
 from airflow_agentic.runtime.artifacts import resolve
 from airflow_agentic.runtime.decode import Decoder, open_decoder
 from airflow_agentic.runtime.encode import Encoder, open_encoder
@@ -56,7 +55,7 @@ class CardPredictor:
     ) -> None:
         self._card = card
         self._allowed = tuple(allowed_handlers)
-        self._resolve = functools.partial(resolve, base=card.folder, cache_dir=cache_dir)
+        self._cache_dir = cache_dir
         self._top_k = top_k
         self._loaded: HandlerPredictor | ArrayPredictor | None = None
 
@@ -95,9 +94,13 @@ class CardPredictor:
         if loaded is not None:
             loaded.close()
 
-    def _out_of_memory(self, error: MemoryError) -> ModelUnavailableError:
+    def _resolve(self, uri: str) -> Path:
+        card = self._card
+        return resolve(uri, base=card.folder, sha256=card.pinned(uri), cache_dir=self._cache_dir)
+
+    def _out_of_memory(self, error: MemoryError) -> ModelMemoryError:
         said = f" ({error})" if str(error) else ""
-        return ModelUnavailableError(
+        return ModelMemoryError(
             f"model {self._card.name!r} is out of memory{said}; lower batch.rows ({self._card.source.file})"
         )
 
@@ -107,7 +110,7 @@ class CardPredictor:
             handler = HandlerPredictor(card, allowed_handlers=self._allowed, top_k=self._top_k)
             handler.load()
             return handler
-        path = self._resolve(str(runtime.artifact), sha256=runtime.sha256)
+        path = self._resolve(str(runtime.artifact))
         encoder = open_encoder(card, self._resolve, path if runtime.framework == "transformers" else None)
         decoder = open_decoder(card, self._resolve, top_k=self._top_k)
         return ArrayPredictor(encoder, open_session(card, path, allowed_handlers=self._allowed), decoder)

@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_agentic.exceptions import ModelError, ModelUnavailableError
+from airflow_agentic.exceptions import ModelError, ModelMemoryError, ModelUnavailableError
 from airflow_agentic.runtime import framing
 from airflow_agentic.runtime.child import card_to_json
 from airflow_agentic.runtime.child_process import WATCH_SECONDS, ChildProcess
@@ -76,6 +76,12 @@ class ModelProcess:
         """The child's process id; ``None`` while there is none."""
         child = self._child
         return child.process.pid if child is not None else None
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a child, and it has not died."""
+        child = self._child
+        return child is not None and child.process.poll() is None
 
     @property
     def busy(self) -> bool:
@@ -150,6 +156,7 @@ class ModelProcess:
         used, peak = child.memory()
         self._peak = max(self._peak, peak)
         if self._limit is not None and used > self._limit:
+            child.over_memory = True
             child.stop(
                 f"used {_size(used)} of memory, resources.memory allows {_size(self._limit)}, and it was stopped; "
                 f"raise it in {self._card.source.file} or lower batch.rows"
@@ -158,12 +165,13 @@ class ModelProcess:
     def _unavailable(self, child: ChildProcess) -> ModelUnavailableError:
         self._child = None
         why = child.reap()
+        kind = ModelMemoryError if child.over_memory or why is None else ModelUnavailableError
         if why is None:
             why = (
                 f"was killed (SIGKILL), often out of memory; raise resources.memory in {self._card.source.file} "
                 f"(peak seen: {_size(self._peak)})"
             )
-        return ModelUnavailableError(f"the process of model {self._card.name!r} {why}")
+        return kind(f"the process of model {self._card.name!r} {why}")
 
     def _end(self, *, kill: bool = False) -> None:
         child, self._child = self._child, None

@@ -97,6 +97,8 @@ class Runtime(Strict):
     ``.keras`` a Keras file."""
     sha256: str | None = Field(default=None, pattern=SHA256_PATTERN)
     """Checked before loading. For a folder it is the digest of its tree, as ``models show`` prints it."""
+    files: dict[str, Annotated[str, Field(pattern=SHA256_PATTERN)]] = Field(default_factory=dict)
+    """SHA-256 of the card's other files (``labels``, ``tokenizer``), by URI: checked before loading."""
     class_: HandlerPath | None = Field(default=None, alias="class")
     """torch state dicts: the module's class (or a function that returns one)."""
     handler: HandlerPath | None = None
@@ -247,6 +249,8 @@ class ModelCard(Spec):
     batch: Batch = Batch()
     image: str | None = None
     """Container image, for runners that use one."""
+    kubernetes: dict[str, JsonValue] = Field(default_factory=dict)
+    """Of the model's pod: arguments of KubernetesInferenceOperator, objects in Kubernetes' own notation."""
     isolation: Literal["process", "inline"] = "process"
     """``inline`` runs in the caller's process: for light trusted code."""
     runners: list[Runner] = Field(default=["local", "kubernetes", "service", "queue", "spark"])
@@ -268,6 +272,21 @@ class ModelCard(Spec):
         if self.isolation == "inline" and self.resources.gpu:
             raise MisfitError("an inline model cannot have a GPU\nset isolation: process", at=("resources", "gpu"))
         return self
+
+    @property
+    def files(self) -> dict[str, str]:
+        """URIs of all files that it names, by the key that names them."""
+        text = self.runtime.text
+        named = {
+            "runtime.artifact": self.runtime.artifact,
+            "runtime.text.tokenizer": text.tokenizer if text else None,
+            "output.labels": self.output.labels,
+        }
+        return {key: uri for key, uri in named.items() if uri is not None}
+
+    def pinned(self, uri: str) -> str | None:
+        """The SHA-256 that it states of one of its files."""
+        return self.runtime.sha256 if uri == self.runtime.artifact else self.runtime.files.get(uri)
 
     @property
     def cost(self) -> float:

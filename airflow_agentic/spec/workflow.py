@@ -74,6 +74,25 @@ class WindowSpec(Strict):
     """``interval``: from the schedule's previous tick to this one, as ``{window.start}`` and ``{window.end}``."""
 
 
+RunnerName = Literal["local", "kubernetes"]
+
+
+class RunnerSpec(Strict):
+    """What runs each model in a Dag."""
+
+    default: RunnerName = "local"
+    """``local``: a process of the worker; ``kubernetes``: a pod a unit."""
+    models: dict[str, RunnerName] = Field(default_factory=dict)
+
+    def of(self, model: str) -> RunnerName:
+        """Of one model."""
+        return self.models.get(model, self.default)
+
+
+def _runner(value: Any) -> Any:
+    return {"default": value} if isinstance(value, str) else value
+
+
 def _window(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
@@ -107,6 +126,13 @@ class WorkflowSpec(Spec):
     """Arguments of every Airflow task, as ``retries`` or ``pool``."""
     layout: Literal["expanded", "compact"] = "expanded"
     """``expanded``: one Airflow task a node; ``compact``: one Airflow task for all."""
+    runner: Annotated[RunnerSpec, BeforeValidator(_runner, json_schema_input_type=RunnerName | dict[str, Any])] = (
+        RunnerSpec()
+    )
+    """What runs the models in a Dag: ``kubernetes``, or ``{default: kubernetes, models: {NAME: local}}``."""
+    kubernetes: dict[str, Any] = Field(default_factory=dict)
+    """Of every model's pod, over what its card says: arguments of KubernetesInferenceOperator, objects in Kubernetes'
+    own notation."""
     models: str | None = None
     """The folder of the model cards; by default ``models`` beside the folder ``workflows``."""
     input: Annotated[InputSpec | None, BeforeValidator(_input, json_schema_input_type=str | dict[str, Any])] = None
@@ -140,6 +166,16 @@ class WorkflowSpec(Spec):
     """Of every choice by chance."""
     serves: list[Name] | None = None
     """The tasks for which it is chosen where a request names a task but no workflow; by default all its models do."""
+
+    @model_validator(mode="after")
+    def _run_somewhere(self) -> WorkflowSpec:
+        remote = {self.runner.default, *self.runner.models.values()} - {"local"}
+        if self.layout == "compact" and remote:
+            message = "'compact' runs every model in the worker, which is not runner kubernetes"
+            raise MisfitError(f"{message}\nwrite layout: expanded, or remove runner", at=("layout",))
+        if self.kubernetes and not remote:
+            raise MisfitError("is for models in pods, and none is\nwrite runner: kubernetes", at=("kubernetes",))
+        return self
 
     @model_validator(mode="after")
     def _fallback(self) -> WorkflowSpec:

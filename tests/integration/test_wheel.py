@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from packing import NOT_SHIPPED
+
+from airflow_agentic.images.distribution import NOT_SHIPPED
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MAX_BYTES: Final = 3_000_000
@@ -36,6 +37,7 @@ CORE: Final = (
     "execution",
     "coordinator",
     "project",
+    "images",
     "cli",
 )
 
@@ -68,6 +70,13 @@ def test_the_example_project_is_in_it_without_what_was_built(names: set[str]) ->
     assert files
     assert files - names == set()
     assert [name for name in names if "/built/" in name or "node_modules" in name] == []
+
+
+def test_every_dockerfile_is_in_it(names: set[str]) -> None:
+    files = {f"airflow_agentic/dockerfiles/{file.name}" for file in (ROOT / "docker").iterdir()}
+
+    assert files
+    assert files - names == set()
 
 
 def test_types_and_schemas_are_in_it(names: set[str]) -> None:
@@ -111,3 +120,28 @@ def test_its_core_runs_where_airflow_is_not_installed(wheel: Path, tmp_path: Pat
     version: dict[str, str] = {}
     exec((ROOT / "airflow_agentic" / "_version.py").read_text(), version)
     assert found.stdout.strip() == version["__version__"]
+
+
+def test_an_installation_packs_itself_as_the_wheel_it_came_from(wheel: Path, tmp_path: Path) -> None:
+    """Images that are built where the wheel is installed: without a checkout, an index or a build tool."""
+    site, made = tmp_path / "site", tmp_path / "made"
+    made.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True)
+    code = (
+        "import pathlib, sys; from airflow_agentic.images import distribution, recipes\n"
+        "assert distribution.__file__.startswith(sys.argv[1]), distribution.__file__\n"
+        "assert all(recipe.dockerfile.is_file() for recipe in recipes.RECIPES.values())\n"
+        "print(distribution.make_wheel(pathlib.Path(sys.argv[2])), distribution.revision())"
+    )
+    command = [sys.executable, "-P", "-c", code, str(site), str(made)]
+    found = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=True
+    )
+
+    assert found.stdout.split() == [str(made / wheel.name), "None"]
+    with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(made / wheel.name) as again:
+        record = next(name for name in first.namelist() if name.endswith("/RECORD"))
+        assert set(again.namelist()) == set(first.namelist())
+        assert [name for name in first.namelist() if name != record and first.read(name) != again.read(name)] == []
+        assert sorted(again.read(record).split()) == sorted(first.read(record).split())

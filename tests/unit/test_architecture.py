@@ -19,12 +19,14 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGE: Final = Path(airflow_agentic.__file__).parent
 CORE: Final = (
     "artifacts",
+    "container",
     "contrib",
     "coordinator",
     "exceptions",
     "execution",
     "foreign",
     "handlers",
+    "images",
     "lazy",
     "pipeline",
     "plan",
@@ -35,7 +37,9 @@ CORE: Final = (
     "spec",
     "tables",
 )
-EDGE: Final = frozenset({"cli", "compat", "dagbuilder", "example_dags", "hooks", "operators", "plugins", "preload"})
+EDGE: Final = frozenset(
+    {"cli", "compat", "dagbuilder", "dockerfiles", "example_dags", "hooks", "operators", "plugins", "preload"}
+)
 PLAIN: Final = frozenset({"__main__", "_version", "get_provider_info"})
 """Modules at the root that belong to neither side."""
 

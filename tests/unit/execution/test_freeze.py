@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from builders import card, compiled
 
-from airflow_agentic.execution import card_of, node_card, snapshot
+from airflow_agentic.artifacts.digests import tree_digest
+from airflow_agentic.exceptions import ChecksumError
+from airflow_agentic.execution import card_of, freeze, node_card, snapshot
 from airflow_agentic.execution.freeze import ALL_CLASSES, PROFILES, frozen_document, measured_profile
 from airflow_agentic.plan import Plan
 from airflow_agentic.plan.ir import Infer
 from airflow_agentic.registry import card_digest
+from airflow_agentic.runtime import resolve
+from airflow_agentic.spec.model import ModelCard, Output
 
 
 def onnx(folder: Path, name: str = "net", **runtime: Any) -> Any:
@@ -51,6 +55,32 @@ def test_a_pinned_artifact_is_believed(tmp_path: Path) -> None:
     assert info.digest == card_digest(pinned, "a" * 64)
 
 
+def labelled(folder: Path) -> ModelCard:
+    """A model with labels in a file."""
+    (folder / "labels.txt").write_text("cat\ndog\n")
+    return onnx(folder).model_copy(update={"output": Output(classes="animals", labels="labels.txt")})
+
+
+def test_every_file_that_a_card_names_is_pinned(tmp_path: Path) -> None:
+    plan = snapshot(compiled("net", labelled(tmp_path)))
+    info, pinned = plan.models["net"], node_card(plan, plan.of(Infer)[0])
+
+    assert info.files == {"labels.txt": tree_digest(tmp_path / "labels.txt")}
+    assert pinned.pinned("labels.txt") == info.files["labels.txt"]
+    assert pinned.pinned("net.onnx") == info.artifact == tree_digest(tmp_path / "net.onnx")
+    (tmp_path / "labels.txt").write_text("dog\ncat\n")
+    assert snapshot(plan).models["net"].digest != info.digest
+    with pytest.raises(ChecksumError):
+        resolve("labels.txt", base=pinned.folder, sha256=pinned.pinned("labels.txt"))
+
+
+def test_what_runs_elsewhere_needs_no_framework_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(freeze._MODULES, "onnx", "no_such_module_at_all")
+    plan = compiled("net", onnx(tmp_path), runner="kubernetes")
+
+    assert snapshot(plan).models["net"].healthy
+
+
 def test_a_model_whose_artifact_is_not_there_is_unhealthy(tmp_path: Path) -> None:
     plan = compiled("net", onnx(tmp_path))
     (tmp_path / "net.onnx").unlink()
@@ -60,8 +90,6 @@ def test_a_model_whose_artifact_is_not_there_is_unhealthy(tmp_path: Path) -> Non
 
 
 def test_a_framework_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from airflow_agentic.execution import freeze
-
     monkeypatch.setitem(freeze._MODULES, "onnx", "no_such_module_at_all")
     info = snapshot(compiled("net", onnx(tmp_path))).models["net"]
     assert (info.healthy, info.why_unhealthy) == (

@@ -24,9 +24,9 @@ NODES = [node.id for node in late_writer.plan().nodes]
 
 
 def objects(run: Run) -> dict[str, bytes]:
-    """All that commits or publishes something, by name."""
+    """All that commits or publishes something, by name; of progress nobody decides."""
     store = run.folder.store
-    return {name: store.read(name) for name in store.list() if "/data/" not in name}
+    return {name: store.read(name) for name in store.list() if "/data/" not in name and "/progress-" not in name}
 
 
 def start(folder: Path, node_id: str) -> subprocess.Popen[bytes]:

@@ -343,5 +343,5 @@ def test_a_model_that_may_not_run_in_a_worker() -> None:
         compile_plan(workflow(use="a"), Registry.of(card("a", runners=["kubernetes", "spark"])))
     assert str(caught.value) == (
         "<python>  routes[0].use: 'a' may not run in a worker process: its card says runners: kubernetes, spark\n"
-        "    add local to its runners, or use another model"
+        "    add local to its runners, set the workflow's runner, or use another model"
     )

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import ArtifactError, ChecksumError, StoreError
-from airflow_agentic.runtime.artifacts import CACHE_VARIABLE, default_cache, resolve
+from airflow_agentic.runtime.artifacts import CACHE_VARIABLE, default_cache, file_name, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,3 +175,60 @@ def test_the_default_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert default_cache() == tmp_path
     monkeypatch.delenv(CACHE_VARIABLE)
     assert default_cache() == Path.home() / ".cache" / "airflow-agentic"
+
+
+def keep(cache: Path, name: str, content: bytes = CONTENT) -> Path:
+    """A file where an image or a volume has it."""
+    place = cache / SHA / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("../elsewhere/model.bin", "model.bin"),
+        ("/no/such/folder/a b.bin", "a b.bin"),
+        ("file:///no/such/folder/a%20b.bin", "a b.bin"),
+        ("package://no-such-thing/inner/model.bin", "model.bin"),
+        ("memory://nowhere/model.bin", "model.bin"),
+    ],
+)
+def test_a_pinned_file_that_is_not_at_its_place_is_taken_from_the_cache(tmp_path: Path, uri: str, name: str) -> None:
+    place = keep(tmp_path / "cache", name)
+    assert resolve(uri, base=tmp_path, sha256=SHA, cache_dir=tmp_path / "cache") == place
+
+
+def test_a_pinned_folder_that_is_not_at_its_place_is_taken_from_the_cache(base: Path, tmp_path: Path) -> None:
+    digest = tree_digest(base / "saved")
+    place = tmp_path / "cache" / digest / "saved"
+    place.parent.mkdir(parents=True)
+    (base / "saved").rename(place)
+    assert resolve("saved/", base=base, sha256=digest, cache_dir=tmp_path / "cache") == place
+
+
+@pytest.mark.parametrize("uri", ["gone.bin", "memory://bucket/gone.bin"])
+def test_what_is_taken_from_the_cache_is_checked(tmp_path: Path, uri: str) -> None:
+    keep(tmp_path / "cache", "gone.bin", b"other weights")
+    with pytest.raises(ChecksumError):
+        resolve(uri, base=tmp_path, sha256=SHA, cache_dir=tmp_path / "cache")
+
+
+def test_a_file_at_its_place_comes_before_the_cache(base: Path, tmp_path: Path) -> None:
+    keep(tmp_path / "cache", "model.bin")
+    assert resolve("model.bin", base=base, sha256=SHA, cache_dir=tmp_path / "cache") == base / "model.bin"
+
+
+def test_a_file_without_a_digest_is_not_guessed_from_the_cache(tmp_path: Path) -> None:
+    keep(tmp_path / "cache", "gone.bin")
+    with pytest.raises(ArtifactError) as caught:
+        resolve("gone.bin", base=tmp_path, cache_dir=tmp_path / "cache")
+    assert str(caught.value) == (
+        f"'gone.bin' does not exist: there is no '{tmp_path / 'gone.bin'}'; relative paths start at '{tmp_path}'"
+    )
+
+
+def test_the_name_in_the_cache() -> None:
+    uris = ["model.bin", "a/b#1?.bin", "s3://bucket/a%20b.bin", "package://dist/saved/", "https://example.org"]
+    assert [file_name(uri) for uri in uris] == ["model.bin", "b#1?.bin", "a b.bin", "saved", "artifact"]

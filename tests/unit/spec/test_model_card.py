@@ -29,7 +29,7 @@ runtime:
 """
 KNOWN = (
     "known here: apiVersion, kind, name, version, description, task, input, output, capabilities, runtime, profile, "
-    "resources, batch, image, isolation, runners, deterministic"
+    "resources, batch, image, kubernetes, isolation, runners, deterministic"
 )
 DURATION = "write for example 200ms, 30s, 5m, 12h, 7d or 4w"
 SIZE = "write for example 500k, 64Mi or 1Gi"
