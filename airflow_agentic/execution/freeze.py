@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import AgenticError, Problem, SpecError
+from airflow_agentic.execution import aliases
 from airflow_agentic.registry.info import ModelInfo, card_digest
-from airflow_agentic.runtime.artifacts import resolve
+from airflow_agentic.runtime.artifacts import is_local, resolve
 from airflow_agentic.spec.base import build
 from airflow_agentic.spec.load import shown
 from airflow_agentic.spec.model import ModelCard, Profile
@@ -47,9 +48,9 @@ def node_card(plan: Plan, node: Infer) -> ModelCard:
     """The card as ``node`` uses it: one whose scores are averaged keeps those of all classes.
 
     It pins the artifact that the snapshot saw: a file that is replaced in the middle of a run is refused when it is
-    loaded, so that no run mixes two models.
+    loaded, so that no run mixes two models. In place of an alias it names the version that the snapshot found.
     """
-    card = card_of(plan, node.model)
+    card = aliases.replaced(card_of(plan, node.model), plan.models[node.model].versions)
     if node.all_scores:
         card = card.model_copy(update={"output": card.output.model_copy(update={"top_k": ALL_CLASSES})})
     artifact = plan.models[node.model].artifact
@@ -59,12 +60,17 @@ def node_card(plan: Plan, node: Infer) -> ModelCard:
 
 
 def snapshot(plan: Plan) -> Plan:
-    """The plan with the models' health, measured profiles and full digests as they are here and now."""
-    models = {name: _observed(info, card_of(plan, name)) for name, info in plan.models.items()}
+    """The plan with the models' health, measured profiles and full digests as they are here and now.
+
+    :raises StoreError: a registry does not say what an alias means; retrying can help.
+    """
+    cards = {name: card_of(plan, name) for name in plan.models}
+    found = aliases.versions(cards.values())
+    models = {name: _observed(info, cards[name], found) for name, info in plan.models.items()}
     return plan.model_copy(update={"models": models})
 
 
-def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
+def _observed(info: ModelInfo, card: ModelCard, found: Mapping[str, str | AgenticError]) -> ModelInfo:
     update: dict[str, Any] = {}
     module = _MODULES.get(card.runtime.framework)
     if module is not None and util.find_spec(module) is None:
@@ -74,6 +80,8 @@ def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
         }
     try:
+        versions = aliases.of(card, found)
+        card = aliases.replaced(card, versions)
         artifact = _artifact_digest(card)
         digest = card_digest(card, artifact)
     except (AgenticError, OSError) as error:
@@ -82,7 +90,7 @@ def _observed(info: ModelInfo, card: ModelCard) -> ModelInfo:
     if measured is not None:
         update |= {"cost": measured.cost_per_1k / 1000.0 if measured.cost_per_1k else info.cost}
         update |= {name: value for name in ("latency_ms", "quality") if (value := getattr(measured, name)) is not None}
-    return info.model_copy(update={**update, "digest": digest, "artifact": artifact})
+    return info.model_copy(update={**update, "digest": digest, "artifact": artifact, "versions": versions})
 
 
 def _artifact_digest(card: ModelCard) -> str | None:
@@ -90,8 +98,7 @@ def _artifact_digest(card: ModelCard) -> str | None:
     runtime = card.runtime
     if runtime.artifact is None or runtime.sha256 is not None:
         return runtime.sha256
-    local = "://" not in runtime.artifact or runtime.artifact.startswith(("package://", "file://"))
-    return tree_digest(resolve(runtime.artifact, base=card.folder)) if local else None
+    return tree_digest(resolve(runtime.artifact, base=card.folder)) if is_local(runtime.artifact) else None
 
 
 def measured_profile(card: ModelCard, digest: str) -> Profile | None:

@@ -1,12 +1,14 @@
 """Where a model's file is on this machine.
 
 URIs: a path or ``file://`` (relative ones start at the card's folder), ``package://DISTRIBUTION/path/in/it`` (of an
-installed distribution or package; located, never imported), and everything fsspec knows (``s3``, ``gs``, ``az``,
-``https``…), which is copied into a cache.
+installed distribution or package; located, never imported), those of registries (``models:/``, ``hf://``: see
+``runtime.sources``), and everything fsspec knows (``s3``, ``gs``, ``az``, ``https``…); the last two are copied into a
+cache.
 
 The cache, ``$AIRFLOW_AGENTIC_CACHE`` or ``~/.cache/airflow-agentic``. Invariants: an entry is a folder named by the
-pinned SHA-256, else by the URI and what its store says of the content (ETag, time, size); it appears by one rename,
-complete and checked; it is never written again. Deleting entries is safe while no model is being loaded.
+pinned SHA-256, else by the URI and what its store says of the content (ETag, time, size; of a commit the URI is
+enough); it appears by one rename, complete and checked; it is never written again. Deleting entries is safe while no
+model is being loaded.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from airflow_agentic.artifacts.digests import tree_digest
-from airflow_agentic.exceptions import ArtifactError, ChecksumError, StoreError
+from airflow_agentic.exceptions import AgenticError, ArtifactError, ChecksumError, StoreError
+from airflow_agentic.runtime import sources
 
 CACHE_VARIABLE: Final = "AIRFLOW_AGENTIC_CACHE"
 
@@ -42,9 +47,9 @@ def resolve(uri: str, *, base: Path, sha256: str | None = None, cache_dir: Path 
     :raises StoreError: a remote store failed; retrying can help.
     :raises ArtifactError: there is nothing, or the URI cannot be understood.
     """
-    scheme = urlsplit(uri).scheme if "://" in uri else ""
-    if scheme not in {"", "file", "package"}:
+    if not is_local(uri):
         return _cached(uri, sha256, cache_dir or default_cache())
+    scheme = urlsplit(uri).scheme if "://" in uri else ""
     path = _packaged(uri) if scheme == "package" else base / _local(uri)
     if not path.exists():
         hint = (
@@ -53,6 +58,13 @@ def resolve(uri: str, *, base: Path, sha256: str | None = None, cache_dir: Path 
         raise ArtifactError(f"{uri!r} does not exist: there is no {str(path)!r}{hint}")
     check(path, uri=uri, sha256=sha256)
     return path
+
+
+def is_local(uri: str) -> bool:
+    """Whether ``uri`` is read where it lies: a path, or in a package."""
+    if sources.understood(uri) is not None:
+        return False
+    return "://" not in uri or urlsplit(uri).scheme in {"file", "package"}
 
 
 def check(path: Path, *, uri: str, sha256: str | None) -> None:
@@ -99,17 +111,29 @@ def _package(name: str, inner: str) -> list[Path]:
     return [Path(place) / inner for place in (spec.submodule_search_locations or [])] if spec else []
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Remote:
+    """A file or folder elsewhere."""
+
+    name: str
+    state: Callable[[], str]
+    """A name for the content it has now."""
+    get: Callable[[Path], None]
+    """Copies it to a path."""
+
+
 def _cached(uri: str, sha256: str | None, cache: Path) -> Path:
-    name = PurePosixPath(unquote(urlsplit(uri).path)).name or "artifact"
+    kept = sources.understood(uri)
+    name = kept.name if kept else PurePosixPath(unquote(urlsplit(uri).path)).name or "artifact"
     if sha256 is not None and (cache / sha256 / name).exists():
         return cache / sha256 / name
     try:
-        import fsspec
-
-        store, path = fsspec.core.url_to_fs(uri)
-        entry = cache / (sha256 or _state(uri, store, path))
+        remote = _stored(uri, name) if kept is None else _kept(uri, name)
+        entry = cache / (sha256 or remote.state())
         if not (entry / name).exists():
-            _fetch(uri, store, path, entry, name, sha256)
+            _fetch(uri, remote, entry, sha256)
+    except AgenticError:
+        raise
     except FileNotFoundError as error:
         raise ArtifactError(f"{uri!r} does not exist") from error
     except ImportError as error:
@@ -121,12 +145,37 @@ def _cached(uri: str, sha256: str | None, cache: Path) -> Path:
     return entry / name
 
 
-def _fetch(uri: str, store: Any, path: str, entry: Path, name: str, sha256: str | None) -> None:
+def _kept(uri: str, name: str) -> _Remote:
+    """Of a registry."""
+
+    def state() -> str:
+        found = sources.find([uri])[uri]
+        if isinstance(found, AgenticError):
+            raise found
+        return _named(found.uri, found.state)
+
+    return _Remote(name=name, state=state, get=lambda target: sources.get(uri, target))
+
+
+def _stored(uri: str, name: str) -> _Remote:
+    """Of a store that fsspec knows."""
+    import fsspec
+
+    store, path = fsspec.core.url_to_fs(uri)
+    return _Remote(
+        name=name,
+        state=lambda: _named(uri, _details(store, path)),
+        get=lambda target: store.get(path, str(target), recursive=store.isdir(path)),
+    )
+
+
+def _fetch(uri: str, remote: _Remote, entry: Path, sha256: str | None) -> None:
+    name = remote.name
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".fetch-") as temporary:
         part = Path(temporary) / "entry"
         part.mkdir()
-        store.get(path, str(part / name), recursive=store.isdir(path))
+        remote.get(part / name)
         check(part / name, uri=uri, sha256=sha256)
         try:
             part.rename(entry)
@@ -136,10 +185,10 @@ def _fetch(uri: str, store: Any, path: str, entry: Path, name: str, sha256: str 
                 part.rename(entry)
 
 
-def _state(uri: str, store: Any, path: str) -> str:
-    """A name for the content the store has now."""
-    if store.isdir(path):
-        found: Any = sorted(store.find(path, detail=True).items())
-    else:
-        found = store.info(path)
-    return hashlib.sha256(json.dumps([uri, found], default=str, sort_keys=True).encode()).hexdigest()
+def _details(store: Any, path: str) -> Any:
+    """What the store says of the content it has now."""
+    return sorted(store.find(path, detail=True).items()) if store.isdir(path) else store.info(path)
+
+
+def _named(uri: str, state: Any) -> str:
+    return hashlib.sha256(json.dumps([uri, state], default=str, sort_keys=True).encode()).hexdigest()
