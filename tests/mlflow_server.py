@@ -17,8 +17,8 @@ from typing import Any, Final, Self
 
 from scripts.airflow_server import free_port
 
-REQUIREMENTS: Final = ("mlflow==3.17.2", "onnx>=1.17")
-START_SECONDS: Final = 120.0
+REQUIREMENTS: Final = ("mlflow==3.17.2", "onnx>=1.17", "onnxruntime>=1.19")
+START_SECONDS: Final = 240.0
 
 
 @dataclass

@@ -37,7 +37,7 @@ URI = f"hf://acme/shoes@{COMMIT}"
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     hub = Hub()
     hub.models["acme/shoes"] = {
-        COMMIT: {"onnx/model.onnx": WEIGHTS, "onnx/[a]?.txt": b"odd", "labels.txt": b"boot\n", "README.md": b"# Shoes"},
+        COMMIT: {"onnx/model.onnx": WEIGHTS, "onnx/[a].txt": b"odd", "labels.txt": b"boot\n", "README.md": b"# Shoes"},
         NEWER: {"onnx/model.onnx": b"newer"},
     }
     with serving(hub):
@@ -74,11 +74,12 @@ def test_a_file(hub: Hub, cache: Path) -> None:
 
 def test_a_folder_and_the_whole_repository(hub: Hub, cache: Path) -> None:
     folder = fetch(f"{URI}/onnx", cache)
-    assert (folder.name, sorted(path.name for path in folder.iterdir())) == ("onnx", ["[a]?.txt", "model.onnx"])
+    assert (folder.name, sorted(path.name for path in folder.iterdir())) == ("onnx", ["[a].txt", "model.onnx"])
+    assert fetch(f"{URI}/onnx/[a].txt", cache).read_bytes() == b"odd"
     whole = fetch(URI, cache)
     assert whole.name == "shoes"
     files = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()}
-    assert files == {"onnx/model.onnx", "onnx/[a]?.txt", "labels.txt", "README.md"}
+    assert files == {"onnx/model.onnx", "onnx/[a].txt", "labels.txt", "README.md"}
 
 
 def test_what_is_in_the_cache_needs_no_hub(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
