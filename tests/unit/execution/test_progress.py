@@ -70,6 +70,9 @@ def test_a_store_that_refuses_it_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
         raise StoreError("full")
 
     monkeypatch.setattr(Store, "write", full)
-    report = reporter(Store.open("memory://"), Clock())
+    store = Store.open("memory://")
+    report = reporter(store, Clock())
     report.committed(marker(0, 1, 0))
     report.say("done")
+
+    assert read_progress(store, "main.b", 3) is None
