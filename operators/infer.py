@@ -9,8 +9,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_agentic.compat import AirflowSkipException
 from airflow_agentic.hooks.store import settings_list
-from airflow_agentic.operators.node import failing_fast, folder, shown
-from airflow_agentic.plan.ir import Infer
+from airflow_agentic.operators.node import failing_fast, shown, work_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,12 +43,10 @@ class LocalInferenceOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Predict every shard of the unit that is not committed yet."""
-        from airflow_agentic.execution import Unit, infer_unit
+        from airflow_agentic.execution import infer_unit
 
         with failing_fast():
-            unit = Unit.from_json(self.unit)
-            run = folder(context).open(unit.manifest, topology=self.topology)
-            node = run.node(self.node, Infer)
+            run, node, unit = work_of(context, self.unit, self.node, self.topology)
             summary = infer_unit(run, node, unit, self._start, on_shard=self._log_shard)
         if summary is None:
             raise AirflowSkipException(f"no record of unit {unit.number} is for {node.model!r}")

@@ -15,19 +15,19 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from kubernetes.client import models as k8s
 
 from airflow_agentic.compat import AirflowException, AirflowFailException, AirflowSkipException
-from airflow_agentic.container.exits import Exit, LastWords
+from airflow_agentic.container.exits import LastWords
 from airflow_agentic.container.logs import shown
 from airflow_agentic.exceptions import AgenticError, InputError
 from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
-from airflow_agentic.operators.node import failing_fast, folder
+from airflow_agentic.operators.node import failing_fast, work_of
 from airflow_agentic.operators.pod import merged, parsed, pod_arguments
 from airflow_agentic.operators.reach import reachable_store
-from airflow_agentic.plan.ir import Infer
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_agentic.execution import Run, Unit
+    from airflow_agentic.plan.ir import Infer
     from airflow_agentic.spec.model import ModelCard
 
 GRACE_SECONDS: Final = 30
@@ -86,7 +86,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
     def execute(self, context: Context) -> None:
         """Make the pod, wait for it, and look at what it has committed."""
         with failing_fast():
-            run, node, unit = self._work(context)
+            run, node, unit = work_of(context, self.unit, self.node, self.topology)
             if self._complete(context, run, node, unit):
                 return
             self._describe(context, run, node, unit)
@@ -95,7 +95,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
     def trigger_reentry(self, context: Context, event: dict[str, Any]) -> None:
         """Back from the triggerer; called, too, where the pod had ended before there was anything to wait for."""
         with failing_fast():
-            run, node, unit = self._work(context)
+            run, node, unit = work_of(context, self.unit, self.node, self.topology)
         self._judged(context, run, node, unit, lambda: KubernetesPodOperator.trigger_reentry(self, context, event))
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, *args: Any, **kwargs: Any) -> None:
@@ -123,13 +123,6 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         for line in lines:
             if text := line.decode("utf-8", errors="backslashreplace").rstrip("\n"):
                 self.log.info("%s", (self.log_formatter or log_line)(self.base_container_name, text))
-
-    def _work(self, context: Context) -> tuple[Run, Infer, Unit]:
-        from airflow_agentic.execution import Unit
-
-        unit = Unit.from_json(self.unit)
-        run = folder(context).open(unit.manifest, topology=self.topology)
-        return run, run.node(self.node, Infer), unit
 
     def _complete(self, context: Context, run: Run, node: Infer, unit: Unit) -> bool:
         """Whether every shard is committed already."""
@@ -234,8 +227,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         message = f"{missing}\npod {name}: {why}"
         if hint := next_step(why):
             message = f"{message}\n{hint}"
-        code = words.code if words is not None else None
-        final = code is not None and code in Exit._value2member_map_ and not Exit(code).retryable
+        final = words is not None and not words.retryable
         return AirflowFailException(message) if final else AirflowException(message)
 
     def _push(self, context: Context, summary: Any) -> None:

@@ -10,12 +10,12 @@ from airflow.sdk import BaseOperator
 from airflow_agentic.compat import AirflowFailException
 from airflow_agentic.exceptions import AgenticError
 from airflow_agentic.hooks.store import ArtifactStoreHook, setting, settings_list
-from airflow_agentic.plan.ir import PREPROCESS
+from airflow_agentic.plan.ir import PREPROCESS, Infer
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_agentic.execution import Folder, Run
+    from airflow_agentic.execution import Folder, Run, Unit
 
 
 class failing_fast:  # noqa: N801  # used as a context manager, like contextlib.suppress
@@ -36,6 +36,18 @@ def folder(context: Context) -> Folder:
     run = context["dag_run"]
     store = ArtifactStoreHook().get_conn()
     return Folder.of(store, setting("deployment", "default"), run.dag_id, run.run_id, settings_list("allowed_handlers"))
+
+
+def work_of(context: Context, unit: Any, node: str, topology: str) -> tuple[Run, Infer, Unit]:
+    """The run, the infer node and the unit of a mapped Airflow task.
+
+    :param unit: one of the units that PreprocessOperator returned.
+    """
+    from airflow_agentic.execution import Unit
+
+    found = Unit.from_json(unit)
+    run = folder(context).open(found.manifest, topology=topology)
+    return run, run.node(node, Infer), found
 
 
 def shown(counts: Mapping[str, int]) -> str:

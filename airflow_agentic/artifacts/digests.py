@@ -57,10 +57,14 @@ def tree_digest(path: Path) -> str:
     """
     if not path.is_dir():
         return file_digest(path)
-    return digest(sorted([file.relative_to(path).as_posix(), file_digest(file)] for file in _files(path)))
+    return digest(sorted([file.relative_to(path).as_posix(), file_digest(file)] for file in tree_files(path)))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def tree_files(folder: Path) -> Iterator[Path]:
+    """The files of a folder that its digest covers.
+
+    :raises ArtifactError: as :func:`tree_digest`.
+    """
     for name, folders, files in os.walk(folder, onerror=_refuse):
         here = Path(name)
         for link in (here / child for child in folders):

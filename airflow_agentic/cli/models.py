@@ -157,7 +157,7 @@ def observe(card: ModelCard) -> State:
     from airflow_agentic.execution.freeze import snapshot
     from airflow_agentic.plan import Plan
     from airflow_agentic.registry import ModelInfo
-    from airflow_agentic.runtime import resolve
+    from airflow_agentic.runtime.artifacts import is_local, resolve
 
     plan = Plan(
         workflow=card.name,
@@ -168,7 +168,7 @@ def observe(card: ModelCard) -> State:
         columns={},
     )
     artifact, uri = card.runtime.sha256, card.runtime.artifact
-    if uri is not None and ("://" not in uri or uri.startswith(("package://", "file://"))):
+    if uri is not None and is_local(uri):
         try:
             artifact = tree_digest(resolve(uri, base=card.folder))
         except ArtifactError:

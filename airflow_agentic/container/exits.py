@@ -5,9 +5,9 @@ code name                  meaning
 ==== ===================== =====================================================================
 0    ``DONE``              everything that was asked is committed
 65   ``BAD_INPUT``         the run's data cannot be used; the same input fails again
-70   ``BAD_MODEL``         the model cannot be loaded or used; not retried
+70   ``BAD_MODEL``         the model cannot be loaded or used, or its bytes are others; not retried
 75   ``RETRY``             a store, a time limit, SIGTERM: what is committed stays, retrying can help
-78   ``BAD_CONFIGURATION`` the command, a spec, credentials or a digest is wrong; not retried
+78   ``BAD_CONFIGURATION`` the command, a spec, credentials or a plan is wrong; not retried
 137  ``OUT_OF_MEMORY``     the kernel's own code for a killed process; retrying helps with more memory
 ==== ===================== =====================================================================
 
@@ -81,6 +81,11 @@ class LastWords:
     def of(cls, error: BaseException) -> Self:
         """What is said of ``error``."""
         return cls(code=Exit.of(error), error=type(error).__name__, message=str(error))
+
+    @property
+    def retryable(self) -> bool:
+        """Whether another try can help; of a code that is none of ours it may."""
+        return self.code not in list(Exit) or Exit(self.code).retryable
 
     def to_json(self) -> str:
         """In at most :data:`MOST` bytes; a longer message is cut."""

@@ -7,13 +7,13 @@ the paths in it. Content never changes under a digest, so several writers do the
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from airflow_agentic.artifacts import NotFoundError, Store
+from airflow_agentic.artifacts.digests import tree_files
 from airflow_agentic.exceptions import ArtifactError
-from airflow_agentic.runtime.artifacts import add_to_cache, cached
+from airflow_agentic.runtime.artifacts import cached, default_cache, new_entry
 
 FOLDER: Final = ".models"
 LIST: Final = "files.json"
@@ -28,7 +28,7 @@ def publish(store: Store, path: Path, sha256: str) -> None:
     place = store.child(FOLDER, sha256)
     if place.exists(LIST):
         return
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = sorted(tree_files(path)) if path.is_dir() else [path]
     names = [file.relative_to(path.parent).as_posix() for file in files]
     for file, name in zip(files, names, strict=True):
         place.upload(file, name)
@@ -53,9 +53,12 @@ def fetch(base: str, sha256: str, cache: Path | None = None) -> Path:
             f"the artifact store {base} holds no model file of SHA-256 {sha256}: run the Airflow task again, which "
             "copies it there, or bake it into the image with `airflow-agentic images build`"
         ) from error
-    with tempfile.TemporaryDirectory() as temporary:
+    model_name: str = listed["name"]
+    for name in (model_name, *listed["files"]):
+        if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
+            raise ArtifactError(f"{place.uri(LIST)} names {name!r}, which climbs out of its folder: delete it")
+    entry = (cache or default_cache()) / sha256
+    with new_entry(entry, model_name, uri=model_name, sha256=sha256) as model:
         for name in listed["files"]:
-            if ".." in PurePosixPath(name).parts:
-                raise ArtifactError(f"{place.uri(LIST)} names {name!r}, which climbs out of its folder: delete it")
-            place.download(name, Path(temporary) / name)
-        return add_to_cache(Path(temporary) / listed["name"], sha256, cache_dir=cache)
+            place.download(name, model.parent / name)
+    return entry / model_name

@@ -31,7 +31,7 @@ from airflow_agentic.container.reference import UnitReference
 from airflow_agentic.container.stop import GRACE_SECONDS, Stop
 from airflow_agentic.container.unit import run_unit
 from airflow_agentic.exceptions import PlanMismatchError
-from airflow_agentic.execution.freeze import file_digests, pinned
+from airflow_agentic.execution.freeze import file_digests, giving, pinned
 from airflow_agentic.registry import card_digest
 from airflow_agentic.runtime import ModelProcess, Predictor, start
 from airflow_agentic.spec.load import load_model
@@ -89,7 +89,7 @@ class WarmModel:
         if wanted != self._card.output.top_k:
             log.info("model %s is loaded anew: scores of up to %d classes are wanted", frozen.name, wanted)
             self.close()
-            self._card = _giving(self._card, wanted)
+            self._card = giving(self._card, wanted)
         return _Kept(self._loaded())
 
     def close(self) -> None:
@@ -255,14 +255,9 @@ def _end(words: LastWords | None = None) -> str:
     return json.dumps({"end": words and asdict(words)})
 
 
-def _giving(card: ModelCard, top_k: int) -> ModelCard:
-    """``card``, which gives the scores of so many classes."""
-    return card.model_copy(update={"output": card.output.model_copy(update={"top_k": top_k})})
-
-
 def _identity(card: ModelCard) -> str:
     """Of a card with pins: which model, apart from how many of its scores are given."""
-    return card_digest(_giving(card, 1), card.runtime.sha256, card.runtime.files)
+    return card_digest(giving(card, 1), card.runtime.sha256, card.runtime.files)
 
 
 def _shown(card: ModelCard) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import AgenticError, Problem, SpecError
 from airflow_agentic.registry.info import ModelInfo, card_digest
-from airflow_agentic.runtime.artifacts import resolve
+from airflow_agentic.runtime.artifacts import is_local, resolve
 from airflow_agentic.spec.base import build
 from airflow_agentic.spec.load import shown
 from airflow_agentic.spec.model import ModelCard, Profile
@@ -51,9 +51,14 @@ def node_card(plan: Plan, node: Infer) -> ModelCard:
     """
     card = card_of(plan, node.model)
     if node.all_scores:
-        card = card.model_copy(update={"output": card.output.model_copy(update={"top_k": ALL_CLASSES})})
+        card = giving(card, ALL_CLASSES)
     info = plan.models[node.model]
     return pinned(card, info.artifact, info.files)
+
+
+def giving(card: ModelCard, top_k: int) -> ModelCard:
+    """``card``, which gives the scores of so many classes."""
+    return card.model_copy(update={"output": card.output.model_copy(update={"top_k": top_k})})
 
 
 def pinned(card: ModelCard, artifact: str | None, files: Mapping[str, str]) -> ModelCard:
@@ -109,8 +114,7 @@ def file_digest(card: ModelCard, uri: str) -> str | None:
     pinned = card.pinned(uri)
     if pinned is not None:
         return pinned
-    local = "://" not in uri or uri.startswith(("package://", "file://"))
-    return tree_digest(resolve(uri, base=card.folder)) if local else None
+    return tree_digest(resolve(uri, base=card.folder)) if is_local(uri) else None
 
 
 def measured_profile(card: ModelCard, digest: str) -> Profile | None:

@@ -2,8 +2,7 @@
 
 URIs: a path or ``file://`` (relative ones start at the card's folder), ``package://DISTRIBUTION/path/in/it`` (of an
 installed distribution or package; located, never imported), and everything fsspec knows (``s3``, ``gs``, ``az``,
-``https``…), which is copied into a cache. A file that is not at its place, but whose pinned digest is in the cache, is
-taken from there: so a container finds what was baked into its image, mounted, or fetched.
+``https``…), which is copied into a cache.
 
 The cache, ``$AIRFLOW_AGENTIC_CACHE`` or ``~/.cache/airflow-agentic``. Invariants: an entry is a folder named by the
 pinned SHA-256, else by the URI and what its store says of the content (ETag, time, size); it appears by one rename,
@@ -20,6 +19,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -49,7 +50,7 @@ def resolve(uri: str, *, base: Path, sha256: str | None = None, cache_dir: Path 
     scheme = urlsplit(uri).scheme if "://" in uri else ""
     cache = cache_dir or default_cache()
     kept = cache / sha256 / file_name(uri) if sha256 is not None else None
-    if scheme not in {"", "file", "package"}:
+    if not is_local(uri):
         if kept is None or not kept.exists():
             return _cached(uri, sha256, cache)  # which checks what it fetches
         path = kept
@@ -77,20 +78,24 @@ def cached(sha256: str | None, *, cache_dir: Path | None = None) -> Path | None:
     return found[0]
 
 
-def add_to_cache(path: Path, sha256: str, *, cache_dir: Path | None = None) -> Path:
-    """Move a file or folder into the cache, after its digest is checked; returns where it is.
+@contextmanager
+def new_entry(entry: Path, name: str, *, uri: str, sha256: str | None) -> Iterator[Path]:
+    """Where to put the file or folder ``name`` that becomes the cache's ``entry``, after its digest is checked.
 
-    :raises ChecksumError: it is something else.
+    :raises ChecksumError: it is something else; no entry appears.
     """
-    check(path, uri=path.name, sha256=sha256)
-    cache = cache_dir or default_cache()
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as temporary:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".fetch-") as temporary:
         part = Path(temporary) / "entry"
         part.mkdir()
-        shutil.move(path, part / path.name)
-        _appear(part, cache / sha256, path.name)
-    return cache / sha256 / path.name
+        yield part / name
+        check(part / name, uri=uri, sha256=sha256)
+        _appear(part, entry, name)
+
+
+def is_local(uri: str) -> bool:
+    """Whether it names a file of this machine: a path, ``file://`` or ``package://``."""
+    return "://" not in uri or urlsplit(uri).scheme in {"file", "package"}
 
 
 def file_name(uri: str) -> str:
@@ -174,13 +179,8 @@ def _cached(uri: str, sha256: str | None, cache: Path) -> Path:
 
 
 def _fetch(uri: str, store: Any, path: str, entry: Path, name: str, sha256: str | None) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".fetch-") as temporary:
-        part = Path(temporary) / "entry"
-        part.mkdir()
-        store.get(path, str(part / name), recursive=store.isdir(path))
-        check(part / name, uri=uri, sha256=sha256)
-        _appear(part, entry, name)
+    with new_entry(entry, name, uri=uri, sha256=sha256) as place:
+        store.get(path, str(place), recursive=store.isdir(path))
 
 
 def _appear(part: Path, entry: Path, name: str) -> None:

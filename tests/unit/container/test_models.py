@@ -94,8 +94,9 @@ def test_a_damaged_cache_is_refused(store: Store, cache: Path, model: Path) -> N
         fetch(store.base, sha256, cache)
 
 
-def test_a_list_that_climbs_is_refused(store: Store, cache: Path) -> None:
-    store.write(f".models/{'0' * 64}/files.json", json.dumps({"name": "net", "files": ["../net"]}).encode())
+@pytest.mark.parametrize(("name", "file"), [("net", "../net"), ("net", "/net"), ("../net", "net")])
+def test_a_list_that_climbs_is_refused(store: Store, cache: Path, name: str, file: str) -> None:
+    store.write(f".models/{'0' * 64}/files.json", json.dumps({"name": name, "files": [file]}).encode())
 
     with pytest.raises(ArtifactError, match="climbs out of its folder"):
         fetch(store.base, "0" * 64, cache)

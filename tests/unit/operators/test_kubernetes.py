@@ -17,6 +17,7 @@ from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
 from airflow_agentic.artifacts import Store
+from airflow_agentic.artifacts.digests import digest, tree_digest
 from airflow_agentic.compat import AirflowException, AirflowFailException, AirflowSkipException
 from airflow_agentic.container.exits import LastWords
 from airflow_agentic.exceptions import InputError, ModelLoadError, ModelUnavailableError
@@ -70,7 +71,7 @@ class Started:
         self.unit = self.run.units()[0]
         mount = k8s.V1VolumeMount(name="shared", mount_path=str(folder))
         arguments = pod_arguments(card("b", image="b:1"), {"volume_mounts": [mount]}, said)
-        topology = _digest(plan.topology)
+        topology = digest(plan.topology)
         self.operator = KubernetesInferenceOperator(
             task_id="b", node=self.node.id, topology=topology, unit=self.unit.to_json(), **arguments
         )
@@ -95,12 +96,6 @@ class Started:
         monkeypatch.setattr(KubernetesPodOperator, "execute", lambda *_: pod())
         self.operator.execute(self.context)
         return dict(self.ti.pushed["return_value"])
-
-
-def _digest(value: Any) -> str:
-    from airflow_agentic.artifacts.digests import digest
-
-    return digest(value)
 
 
 @pytest.fixture
@@ -290,7 +285,7 @@ def test_a_pod_is_what_kubernetes_takes(release: str, started: Started, monkeypa
     )
     path = Path(started.run.folder.store.base.removeprefix("file://")) / "weights"
     path.write_bytes(b"weights")
-    pinned = card("b", runtime={"framework": "onnx", "artifact": str(path), "sha256": _sha256(path)})
+    pinned = card("b", runtime={"framework": "onnx", "artifact": str(path), "sha256": tree_digest(path)})
     operator._fetch("s3://runs", pinned)
     pod = operator.build_pod_request_obj(None, dry_run=True)
     document = json.loads(json.dumps(ApiClient().sanitize_for_serialization(pod)))
@@ -299,9 +294,3 @@ def test_a_pod_is_what_kubernetes_takes(release: str, started: Started, monkeypa
     names = [one["name"] for one in document["spec"]["initContainers"]]
     assert names == ["fetch-model", "first"]
     assert document["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-
-
-def _sha256(path: Path) -> str:
-    from airflow_agentic.artifacts.digests import tree_digest
-
-    return tree_digest(path)
