@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow_agentic.spec.workflow import WorkflowSpec
 
 AIRFLOW_MEMORY: Final = 512 * 2**20
-"""Bytes that Airflow's own processes take in the container, beside the models: two were measured at 330 MB."""
+"""Bytes for Airflow's own processes in the container, beside the models: with a small shard they take 200 MB."""
 BASE: Final = "base"
 PLACEMENT: Final[Mapping[str, str]] = {
     "affinity": "affinity",
