@@ -1,0 +1,64 @@
+"""One Airflow, one namespace and one bucket for the whole session: an Airflow starts longer than most tests take."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from cluster import cluster, namespace
+from kubernetes import client
+from services import require
+from stage import BUCKET, SECRET, Stage
+from stored import s3_options, s3_server
+
+from scripts.airflow_parts import AirflowParts
+from scripts.postgres import PostgresServer, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[client.ApiClient]:
+    """The cluster of KUBECONFIG."""
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def endpoint(api: client.ApiClient) -> Iterator[str]:
+    """An S3 server on this machine, where the cluster's pods reach it; HOST_ADDRESS says where, if not at the node."""
+    (node, *_) = client.CoreV1Api(api).list_node().items
+    address = next(one.address for one in node.status.addresses if one.type == "InternalIP")
+    with s3_server(os.environ.get("HOST_ADDRESS", address), BUCKET) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def stage(api: client.ApiClient, endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """An Airflow without Dags, and a namespace for its pods; a test adds a project with Dags of its own names."""
+    require(programs(), "needs PostgreSQL: apt-get install postgresql")
+    options = {f"AWS_{key.upper()}": value for key, value in s3_options(endpoint).items()}
+    options["AWS_ALLOW_HTTP"] = "true"
+    settings = {
+        "KUBECONFIG": os.environ["KUBECONFIG"],
+        "AIRFLOW__AGENTIC__ARTIFACTS": f"s3://{BUCKET}/airflow",
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}',
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+        "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+        **options,
+    }
+    projects = tmp_path_factory.mktemp("projects")
+    home = tmp_path_factory.mktemp("airflow") / "home"
+    with (
+        namespace(api, "inference") as space,
+        PostgresServer() as database,
+        AirflowParts(home=home, dags=projects, settings=settings, database=database.url) as server,
+    ):
+        body = {"metadata": {"name": SECRET}, "stringData": options}
+        client.CoreV1Api(api).create_namespaced_secret(space, body)
+        server.start_triggerer()
+        yield Stage(api=api, space=space, endpoint=endpoint, projects=projects, server=server)
