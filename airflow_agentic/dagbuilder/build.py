@@ -157,10 +157,10 @@ class _Expanded:
         if node.model not in self.plan.options.runners:
             placed |= own_pod(self.workflow.spec, self.plan, [node], self.defaults)
             return LocalInferenceOperator.partial(**placed)
-        from airflow_agentic.dagbuilder.pods import arguments  # the client takes seconds to import
-        from airflow_agentic.operators.kubernetes import KubernetesInferenceOperator
+        from airflow_agentic.dagbuilder.pods import operator  # the client takes seconds to import
 
-        return KubernetesInferenceOperator.partial(**placed, **arguments(self.workflow.spec, self.plan, node.model))
+        kind, given = operator(self.workflow.spec, self.plan, node.model)
+        return kind.partial(**placed, **given)
 
     @staticmethod
     def _grouped(node: Infer | Gate) -> bool:
