@@ -57,7 +57,7 @@ test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would
 e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
 	docker build --file docker/airflow.Dockerfile --tag airflow-agentic/airflow:$$($(VERSION)) \
-	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=kubernetes,language \
+	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=image,kubernetes,language \
 	  --build-arg PACKAGES=lingua-language-detector==2.1.1 . # as compose.yaml has it: one image for both
 	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,airflow python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
 	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
