@@ -11,7 +11,7 @@ import pytest
 from breaking import FULL, READ_ONLY, store_that_refuses
 from stage import BUCKET, PYTHON, ROUTE, Stage, expected, inbox, slow
 from stored import s3_options
-from stories import Story, asked_for, computed, started, under_way
+from stories import Story, asked_for, computed, in_state, started, under_way, unit
 
 from airflow_agentic.artifacts import Store
 from airflow_agentic.artifacts.digests import tree_digest
@@ -70,6 +70,12 @@ def project(stage: Stage) -> Iterator[Path]:
             "predicting": stage.workflow("predicting", route=MANY),
             "committed": stage.workflow("committed", route=MANY.replace("first", "lingering")),
             "twice": stage.workflow("twice", route=TWICE),
+            **{
+                name: stage.workflow(
+                    name, route=MANY.replace("first", "slowest"), deferrable=deferrable, termination_grace_period=2
+                )
+                for name, deferrable in (("cancelled", False), ("cancelled-deferred", True))
+            },
             "no-image": stage.workflow(
                 "no-image", route=ONCE, image="airflow-agentic/none:0", startup_timeout_seconds=20
             ),
@@ -84,6 +90,7 @@ def project(stage: Stage) -> Iterator[Path]:
         models = {
             "first": slow("first", seconds=0.5),
             "lingering": slow("lingering", linger=30),
+            "slowest": slow("slowest", seconds=60),
             "hungry": slow("hungry", isolation="process", mebibytes=4000),
             "starving": slow("starving", mebibytes=4000),
             **{name: FETCHED.format(name=name, image=PYTHON) for name in ("missing", "damaged")},
@@ -139,8 +146,28 @@ def two_runs_at_once(stage: Stage, project: Path) -> None:
     assert [stage.tries("twice", run_id) for run_id in runs] == [[1, 1], [1, 1]]
 
 
+def cancelled(dag_id: str, state: str) -> Story:
+    """Somebody marks the run failed, in the UI or by the REST API, which are one."""
+
+    def told(stage: Stage, project: Path) -> None:
+        run_id = stage.start(dag_id)
+        started(stage, dag_id)
+        in_state(stage, dag_id, run_id, state)
+        stage.server.request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", body={"state": "failed"})
+
+        stage.no_pod_left(dag_id)
+        assert unit(stage, dag_id, run_id)["state"] == "failed"
+
+    return told
+
+
 STORIES: Final[dict[str, Story]] = {
-    each.__name__: each for each in (starting, predicting, after_the_last_commit, two_runs_at_once)
+    "deleted while starting": starting,
+    "deleted while predicting": predicting,
+    "deleted after the last commit": after_the_last_commit,
+    "two runs at once": two_runs_at_once,
+    "cancelled": cancelled("cancelled", "running"),
+    "cancelled, deferred": cancelled("cancelled-deferred", "deferred"),
 }
 
 
