@@ -36,7 +36,7 @@ NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, a
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test e2e cluster coverage fuzz mutate lint lint-ci type faults bench build venv clean help
+.PHONY: demo airflow models test e2e cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -94,6 +94,9 @@ faults: $(INSTALLED) ## Kill processes of running workflows at random moments an
 bench: $(INSTALLED) models ## Measure against floors; BENCH="routing pick" for some; a table at the end
 	$(BIN)/python -m benchmarks $(BENCH)
 
+bench-kubernetes: cluster $(INSTALLED) models ## Pods against pods by hand, warm against cold, on the cluster of KUBECONFIG
+	$(BIN)/python -m benchmarks kubernetes
+
 build: $(INSTALLED) ## Source archive and wheel in dist/, and a test of what the wheel holds
 	rm -rf build dist
 	$(BIN)/python -m build
@@ -121,4 +124,4 @@ clean: ## Remove what the project made: environment, models, caches, the demo's 
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
