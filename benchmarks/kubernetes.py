@@ -1,14 +1,14 @@
 """A model's units as pods, against pods by hand, and warm pods against cold ones; on a real Airflow and cluster.
 
-The model is the TensorFlow one of the examples, baked into an image; a shard of 16 texts takes milliseconds, so that the
-pods are what is measured. Records, answers and markers lie on an S3 server of this process.
+The model is the TensorFlow one of the examples, baked into an image; a shard of 16 texts takes milliseconds, so that
+the pods are what is measured. Records, answers and markers lie on an S3 server of this process.
 
 Floor, one Airflow task: a KubernetesPodOperator by hand with the same image, the same command and the same pod; it
 checks nothing. Floor, 64 shards: 64 such pods as mapped Airflow tasks, two at a time; the subject works through them in
 two pods. Floor, warm: the subject of the row before; the warm pods are two, of the chart.
 
-Runs take turns, one at a time. Time is Airflow's own: of one Airflow task, from its start to its end; of 64 shards, from
-the first start of a unit to the last end.
+Runs take turns, one at a time. Time is Airflow's own: of one Airflow task, from its start to its end; of 64 shards,
+from the first start of a unit to the last end.
 """
 
 from __future__ import annotations
@@ -236,9 +236,8 @@ def _project(folder: Path) -> Path:
     shutil.copy(ROOT / "dags" / "built" / "words.keras", folder / "built")
     card = (ROOT / "dags" / "models" / f"{MODEL}.yaml").read_text()
     sha256 = file_digest(folder / "built" / "words.keras")
-    pinned = card.replace(
-        "  artifact: ../built/words.keras\n", f"  artifact: ../built/words.keras\n  sha256: {sha256}\n"
-    )
+    artifact = "  artifact: ../built/words.keras\n"
+    pinned = card.replace(artifact, f"{artifact}  sha256: {sha256}\n")
     (folder / "models" / f"{MODEL}.yaml").write_text(f"{pinned}\nimage: {IMAGE}\n")
     for name, shards in (("one", 1), ("many", SHARDS)):
         lines = (json.dumps({"id": f"r{row}", "text": f"a good day number {row}"}) for row in range(shards * ROWS))
@@ -289,8 +288,8 @@ def _pod(settings: dict[str, Any]) -> dict[str, Any]:
         "automount_service_account_token": False,
         "security_context": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "container_security_context": restricted,
-        "volumes": [{"name": "scratch", "emptyDir": {}}],
-        "volume_mounts": [{"name": "scratch", "mountPath": "/tmp"}],  # of the pod
+        "volumes": [{"name": "scratch", "empty_dir": {}}],
+        "volume_mounts": [{"name": "scratch", "mount_path": "/tmp"}],  # of the pod
         "log_pod_spec_on_failure": False,
     }
 

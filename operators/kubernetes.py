@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from kubernetes.client import models as k8s
 
-from airflow_agentic.container.exits import LastWords
+from airflow_agentic.container.exits import Exit, LastWords
 from airflow_agentic.container.parcel import LINE, VARIABLE, receive, send
 from airflow_agentic.exceptions import AgenticError, InputError
 from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
@@ -214,7 +214,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         words, reason = last_words(self._last_pod, self.base_container_name)
         heard = (ended.__context__ or ended) if ended is not None else None
         why = f"{words.error}: {words.message}" if words else reason or str(heard or "it said nothing")
-        return verdict(missing, name, why, words, next_step(why))
+        return verdict(missing, name, why, words, _MEMORY if killed(words) else None if words else next_step(why))
 
 
 def last_words(pod: k8s.V1Pod | None, container: str) -> tuple[LastWords | None, str | None]:
@@ -239,10 +239,15 @@ def last_words(pod: k8s.V1Pod | None, container: str) -> tuple[LastWords | None,
     return None, reason
 
 
+def killed(words: LastWords | None) -> bool:
+    """Whether the container itself says that its memory did not suffice; all else it says names its own next step."""
+    return words is not None and words.code == Exit.OUT_OF_MEMORY
+
+
+_MEMORY: Final = "raise resources.memory in the model's card, or lower batch.rows"
 _STEPS: Final[Mapping[str, str]] = {
-    "OOMKilled": "raise resources.memory in the model's card, or lower batch.rows",
-    "ModelMemoryError": "raise resources.memory in the model's card, or lower batch.rows",
-    "exit code 137": "raise resources.memory in the model's card, or lower batch.rows",
+    "OOMKilled": _MEMORY,
+    "exit code 137": _MEMORY,
     "ErrImage": "check the card's image, that the cluster can pull it, and image_pull_secrets",
     "ImagePull": "check the card's image, that the cluster can pull it, and image_pull_secrets",
     "InvalidImageName": "check the card's image, that the cluster can pull it, and image_pull_secrets",

@@ -37,12 +37,12 @@ def cluster() -> Iterator[client.ApiClient]:
         yield api
 
 
-def eventually(look: Callable[[], Any], *, what: str) -> Any:
+def eventually(look: Callable[[], Any], *, what: str, patience: float = PATIENCE) -> Any:
     """What ``look`` gives once it gives something; it is asked again while it gives nothing."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while not (found := look()):
         if time.monotonic() > end:
-            pytest.fail(f"after {PATIENCE:.0f} s there is still not: {what}")
+            pytest.fail(f"after {patience:.0f} s there is still not: {what}")
         time.sleep(0.5)
     return found
 

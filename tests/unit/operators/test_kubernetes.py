@@ -152,11 +152,15 @@ def test_committed_data_that_was_damaged_is_no_success(started: Started, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
-    [(ModelLoadError("no weights"), AirflowFailException), (ModelUnavailableError("hung"), AirflowException)],
+    ("error", "kind", "step"),
+    [
+        (ModelLoadError("weights not found"), AirflowFailException, ""),
+        (ModelUnavailableError("hung"), AirflowException, ""),
+        (MemoryError("no more"), AirflowException, "\nraise resources.memory in the model's card, or lower batch.rows"),
+    ],
 )
 def test_a_pod_s_last_words_decide_about_another_try(
-    started: Started, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+    started: Started, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], step: str
 ) -> None:
     words = LastWords.of(error)
     pod = ended(exit_code=words.code, message=words.to_json())
@@ -169,7 +173,7 @@ def test_a_pod_s_last_words_decide_about_another_try(
         started.execute(monkeypatch, failed)
 
     assert isinstance(caught.value, AirflowFailException) is (kind is AirflowFailException)
-    assert f"pod model-pod: {type(error).__name__}: {error}" in str(caught.value)
+    assert str(caught.value).endswith(f"\npod model-pod: {type(error).__name__}: {error}{step}")
 
 
 def test_nothing_selected_is_a_skip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
