@@ -10,6 +10,8 @@ STAND_IN := airflow-agentic-stand-in
 # An index with a CPU build of torch, searched beside the default one; empty takes what the default has.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+# Test files that run side by side; each of Airflow's starts one.
+WORKERS ?= 2
 BENCH ?=
 # Of `make faults`.
 KILLS ?= 200
@@ -53,7 +55,7 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 	$(BIN)/python -m scripts.models
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
@@ -71,7 +73,7 @@ cluster:
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "$(NO_CLUSTER)" >&2; exit 2; }
 
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
-	$(BIN)/python -m pytest --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
 	$(BIN)/python -m pip install --quiet $(FUZZER)
