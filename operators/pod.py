@@ -58,6 +58,7 @@ _TYPES: Final = {
     "host_aliases": "list[V1HostAlias]",
     "image_pull_secrets": "list[V1LocalObjectReference]",
     "init_containers": "list[V1Container]",
+    "pod_override": "V1Pod",
     "ports": "list[V1ContainerPort]",
     "security_context": "V1PodSecurityContext",
     "tolerations": "list[V1Toleration]",
@@ -65,7 +66,7 @@ _TYPES: Final = {
     "volumes": "list[V1Volume]",
     "xcom_sidecar_container_security_context": "V1SecurityContext",
 }
-"""Arguments that are Kubernetes objects."""
+"""Arguments that are Kubernetes objects; ``pod_override`` is KubernetesExecutor's."""
 
 
 class PodArgumentError(ValueError):

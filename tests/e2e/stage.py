@@ -13,12 +13,12 @@ import pytest
 import slow_models
 from cluster import eventually
 from kubernetes import client
-from stored import s3_options
 
 from airflow_agentic import Workflow, __version__
 from airflow_agentic.artifacts import Store
 from airflow_agentic.coordinator import Coordinator
 from airflow_agentic.pipeline.inputs import Input, read_records
+from scripts.s3 import s3_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,9 +188,9 @@ class Stage:
             dag_id, run_id, each["task_id"], try_number=each["try_number"], map_index=each["map_index"]
         )
 
-    def published(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The answers of a run, by :func:`compared`."""
-        uri = self.server.xcom(dag_id, run_id, "publish")["uri"]
+    def published(self, dag_id: str, run_id: str, task: str = "publish") -> list[dict[str, Any]]:
+        """The answers of a run, which its Airflow task ``task`` published, by :func:`compared`."""
+        uri = self.server.xcom(dag_id, run_id, task)["uri"]
         store = Store.open(uri, options=s3_options(self.endpoint))
         lines = [line for name in store.list() if name.endswith(".jsonl") for line in store.read(name).splitlines()]
         return compared([json.loads(line) for line in lines])

@@ -210,7 +210,7 @@ def test_a_fault_says_cause_pod_and_next_step(stage: Stage, failing: dict[str, s
     log = stage.failed(name, failing[name])
 
     model = name if name in {"missing", "damaged", "hungry", "starving"} else "first"
-    lost = f"{model!r} lost unit 1 of 1 (shards 0 to 3, 4 records): it ended without committing"
+    lost = f"{model!r} lost unit 1 of 1 (shards 0 to 3, 4 of the records 'r0' to 'r3'): it ended without committing"
     said = [lost, f"pod text-classification-{model}-", *MESSAGES[name]]
     assert [text for text in said if text not in log] == [], log
     assert "the pod was deleted from outside" not in log
