@@ -249,6 +249,22 @@ def test_the_pod_is_told_where_the_store_is(started: Started, monkeypatch: pytes
     assert [(one.name, one.value) for one in started.operator.env_vars] == [("AWS_ENDPOINT", "http://store")]
 
 
+def test_files_that_the_store_has_need_not_be_on_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTIC__ARTIFACTS", str(tmp_path / "store"))
+    path = tmp_path / "weights"
+    path.write_bytes(b"weights")
+    sha256 = tree_digest(path)
+    pinned = card("b", runtime={"framework": "onnx", "artifact": str(path), "sha256": sha256})
+    first, second = (
+        KubernetesInferenceOperator(task_id="b", node="main.b", topology="t", unit={}, card=pinned) for _ in range(2)
+    )
+    first._fetch("s3://runs", pinned)
+    path.unlink()
+    second._fetch("s3://runs", pinned)
+
+    assert second.init_containers[0].args == ["fetch", "--store=s3://runs", f"--sha256={sha256}"]
+
+
 def test_a_file_without_a_digest_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__AGENTIC__ARTIFACTS", str(tmp_path))
     operator = Started(tmp_path).operator
