@@ -44,7 +44,7 @@ NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, a
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test e2e stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
+.PHONY: demo airflow models test e2e e2e-images e2e-tests stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
   build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
@@ -59,7 +59,9 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
+e2e: e2e-images e2e-tests ## Pods, chart, executor on the cluster of KUBECONFIG, compose; LOAD_IMAGE='kind load docker-image'
+
+e2e-images: cluster $(INSTALLED) ## The images of make e2e, built and brought into the cluster
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
 	$(BIN)/airflow-agentic images build --framework python --tag mixed-inbox $(addprefix --package ,$(HANDLERS))
 	docker build --file docker/airflow.Dockerfile --tag airflow-agentic/airflow:$$($(VERSION)) \
@@ -67,6 +69,8 @@ e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUB
 	  --build-arg PACKAGES=lingua-language-detector==2.1.1 . # as compose.yaml has it: one image for both
 	$${LOAD_IMAGE:-kind load docker-image} airflow-agentic/python:mixed-inbox \
 	  $(foreach name,airflow python tensorflow torch,airflow-agentic/$(name):$$($(VERSION)))
+
+e2e-tests: cluster $(INSTALLED) models ## The tests of make e2e, whose images are there
 	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 stand-ins: ## Images for AIRFLOW_IMAGE=airflow-agentic-stand-in/airflow POSTGRES_IMAGE=airflow-agentic-stand-in/postgres
