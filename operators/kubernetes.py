@@ -158,8 +158,8 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
             self._fetch(base, node_card(run.plan, node))
 
     def _fetch(self, base: str, card: ModelCard) -> None:
-        """Copy the model's files to the store, and have an init container fetch them."""
-        from airflow_agentic.container.models import publish
+        """Copy the model's files to the store, unless it has them, and have an init container fetch them."""
+        from airflow_agentic.container.models import publish, published
         from airflow_agentic.runtime import resolve
 
         store = ArtifactStoreHook().get_conn()
@@ -171,7 +171,8 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
                     f"{card.name!r}: {uri!r} cannot be fetched by its digest: pin it in the card "
                     "(runtime.sha256, runtime.files), or bake it into the image"
                 )
-            publish(store, resolve(uri, base=card.folder, sha256=sha256), sha256)
+            if not published(store, sha256):  # or this worker would have to have it
+                publish(store, resolve(uri, base=card.folder, sha256=sha256), sha256)
             digests.append(sha256)
         if not digests:
             return

@@ -19,15 +19,23 @@ FOLDER: Final = ".models"
 LIST: Final = "files.json"
 
 
+def published(store: Store, sha256: str) -> bool:
+    """Whether the store has the file or folder of this digest.
+
+    :param store: at the artifact store's base.
+    """
+    return store.child(FOLDER, sha256).exists(LIST)
+
+
 def publish(store: Store, path: Path, sha256: str) -> None:
     """Copy a model's file or folder into the store, unless it is there.
 
     :param store: at the artifact store's base.
     :param sha256: its digest, as :func:`tree_digest` gives it.
     """
-    place = store.child(FOLDER, sha256)
-    if place.exists(LIST):
+    if published(store, sha256):
         return
+    place = store.child(FOLDER, sha256)
     files = sorted(tree_files(path)) if path.is_dir() else [path]
     names = [file.relative_to(path.parent).as_posix() for file in files]
     for file, name in zip(files, names, strict=True):

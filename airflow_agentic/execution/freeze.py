@@ -103,13 +103,13 @@ def snapshot(plan: Plan) -> Plan:
     :raises StoreError: a registry fails. What the run would be is not known, so it does not begin; retrying can help.
     """
     cards = {name: card_of(plan, name) for name in plan.models}
-    found = aliases.versions(cards.values())
+    meant = aliases.versions(cards.values())
     remote = plan.options.runners
-    models = {name: _observed(info, cards[name], found, name in remote) for name, info in plan.models.items()}
+    models = {name: _observed(info, cards[name], meant, name in remote) for name, info in plan.models.items()}
     return plan.model_copy(update={"models": models})
 
 
-def _observed(info: ModelInfo, card: ModelCard, found: Mapping[str, str | AgenticError], remote: bool) -> ModelInfo:
+def _observed(info: ModelInfo, card: ModelCard, meant: Mapping[str, str | AgenticError], remote: bool) -> ModelInfo:
     update: dict[str, Any] = {}
     module = None if remote else _MODULES.get(card.runtime.framework)
     if module is not None and util.find_spec(module) is None:
@@ -119,10 +119,11 @@ def _observed(info: ModelInfo, card: ModelCard, found: Mapping[str, str | Agenti
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
         }
     try:
-        versions = aliases.of(card, found)
+        versions = aliases.of(card, meant)
         card = aliases.replaced(card, versions)
-        artifact, files = file_digests(card, elsewhere=remote)
-        digest = card_digest(card, artifact, files)
+        found = file_digests(card)
+        digest = card_digest(card, *found)  # where a model runs is no part of what it is
+        artifact, files = file_digests(pinned(card, *found), elsewhere=remote)
     except (AgenticError, OSError) as error:
         if isinstance(error, AgenticError) and error.retryable:
             raise
