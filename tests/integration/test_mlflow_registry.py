@@ -13,7 +13,6 @@ from mlflow_server import MlflowServer
 from services import require
 
 from airflow_agentic.artifacts.digests import tree_digest
-from airflow_agentic.coordinator.pool import _key
 from airflow_agentic.exceptions import AgenticError, ArtifactError, ChecksumError, MissingExtraError, StoreError
 from airflow_agentic.execution import node_card, snapshot
 from airflow_agentic.pipeline.inputs import inline_records
@@ -23,6 +22,8 @@ from airflow_agentic.runtime import predict_records, start
 from airflow_agentic.runtime.artifacts import resolve
 from airflow_agentic.spec.load import load_model
 from airflow_agentic.spec.model import ModelCard
+
+pytestmark = pytest.mark.timeout(900)
 
 DAGS = Path(__file__).resolve().parents[2] / "dags"
 
@@ -140,7 +141,6 @@ def test_a_run_stays_with_the_version_that_the_alias_meant(registry: MlflowServe
     assert fetch(str(later.runtime.artifact)).read_text() == "two"
     assert begun.models["net"].digest != snapshot(plan).models["net"].digest
     assert Plan.model_validate(begun.model_dump(mode="json")) == begun
-    assert _key(kept) != _key(later)  # a coordinator that has the first loaded loads the second
 
 
 def test_a_stated_digest_needs_no_registry(

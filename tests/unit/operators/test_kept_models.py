@@ -12,6 +12,7 @@ from builders import card, compiled
 from hub_server import COMMIT, Hub, serving
 
 from airflow_agentic.container.models import fetch
+from airflow_agentic.coordinator import Coordinator
 from airflow_agentic.exceptions import ChecksumError, StoreError
 from airflow_agentic.execution import node_card, snapshot
 from airflow_agentic.execution.freeze import exact
@@ -142,6 +143,11 @@ def test_where_a_model_runs_is_no_part_of_what_it_is(registry: Registry) -> None
     there, here = snapshot(in_pods(ALIAS)).models["shoes"], snapshot(compiled("shoes", shoes(ALIAS))).models["shoes"]
     assert (here.artifact, here.files) == (None, {})
     assert there.digest == here.digest
+
+
+def test_a_coordinator_stays_with_the_version_that_it_found(registry: Registry) -> None:
+    coordinator = Coordinator(compiled("shoes", shoes(ALIAS)))
+    assert coordinator.cards["main.shoes"].files == shoes("models:/shoes/3").files
 
 
 def test_a_warm_model_is_the_one_that_runs_freeze(registry: Registry) -> None:
