@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import Mock
 
 import kubernetes_validate
 import pytest
+from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from builders import card, compiled
 from executing import MOODS, World, records
@@ -352,7 +354,9 @@ def test_a_pod_is_what_kubernetes_takes(release: str, started: Started, monkeypa
     path.write_bytes(b"weights")
     pinned = card("b", runtime={"framework": "onnx", "artifact": str(path), "sha256": tree_digest(path)})
     operator._fetch("s3://runs", pinned)
-    pod = operator.build_pod_request_obj(None, dry_run=True)
+    operator.hook = Mock(spec=KubernetesHook, is_in_cluster=False)  # providers before 10.25 know no dry run
+    operator.hook.get_namespace.return_value = "models"
+    pod = operator.build_pod_request_obj(None)
     document = json.loads(json.dumps(ApiClient().sanitize_for_serialization(pod)))
 
     kubernetes_validate.validate(document, release, strict=True)
