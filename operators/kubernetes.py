@@ -7,21 +7,21 @@ succeeds exactly if the unit is complete. Nothing is returned by XCom from the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from kubernetes.client import models as k8s
 
-from airflow_agentic.compat import AirflowException, AirflowFailException, AirflowSkipException
-from airflow_agentic.container.exits import LastWords
-from airflow_agentic.container.logs import shown
+from airflow_agentic.container.exits import Exit, LastWords
+from airflow_agentic.container.parcel import LINE, VARIABLE, receive, send
 from airflow_agentic.exceptions import AgenticError, InputError
 from airflow_agentic.hooks.store import ArtifactStoreHook, settings_list
+from airflow_agentic.operators.committed import complete, judged, verdict
 from airflow_agentic.operators.node import failing_fast, work_of
-from airflow_agentic.operators.pod import merged, parsed, pod_arguments
-from airflow_agentic.operators.reach import reachable_store
+from airflow_agentic.operators.pod import log_line, merged, parsed, pod_arguments
+from airflow_agentic.operators.reach import reachable_store, reference_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,6 +52,8 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
     :param artifacts: base URI of the artifact store as pods reach it; by default as the worker does.
     :param fetch: whether an init container fetches the model's files from the artifact store, to which the worker
         copies them; without it they are in the image, or on a volume at ``/models``.
+    :param shared_storage: whether pods reach the artifact store. Without, a unit's records travel in the pod's
+        environment and its answers in the pod's log; both are limited (:mod:`airflow_agentic.container.parcel`).
     """
 
     BASE_CONTAINER_NAME = "model"
@@ -66,13 +68,17 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         unit: Any,
         card: ModelCard | None = None,
         artifacts: str | None = None,
-        fetch: bool = False,
+        fetch: bool | None = None,
+        shared_storage: bool | None = None,
         **kwargs: Any,
     ) -> None:
         if card is not None:
-            own = {"artifacts": artifacts, "fetch": fetch or None, **kwargs}
+            own = {"artifacts": artifacts, "fetch": fetch, "shared_storage": shared_storage, **kwargs}
             kwargs = pod_arguments(card, {name: value for name, value in own.items() if value is not None})
-            artifacts, fetch = kwargs.pop("artifacts", None), kwargs.pop("fetch", False)
+            artifacts, fetch, shared_storage = (
+                kwargs.pop(name, None) for name in ("artifacts", "fetch", "shared_storage")
+            )
+            kwargs.pop("warm", None)  # which operator it is was chosen
         kwargs.setdefault("log_formatter", log_line)
         kwargs.setdefault("log_pod_spec_on_failure", False)
         super().__init__(**kwargs)
@@ -80,14 +86,16 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         self.topology = topology
         self.unit = unit
         self.artifacts = artifacts
-        self.fetch = fetch
+        self.fetch = bool(fetch)
+        self.shared_storage = shared_storage is not False
+        self._parcels: list[str] = []
         self._last_pod: k8s.V1Pod | None = None
 
     def execute(self, context: Context) -> None:
         """Make the pod, wait for it, and look at what it has committed."""
         with failing_fast():
             run, node, unit = work_of(context, self.unit, self.node, self.topology)
-            if self._complete(context, run, node, unit):
+            if complete(context, run, node, unit):
                 return
             self._describe(context, run, node, unit)
         self._judged(context, run, node, unit, lambda: KubernetesPodOperator.execute(self, context))
@@ -104,6 +112,8 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
             with suppress(Exception):  # it is gone, or the API server is away: what is known has to do
                 remote_pod = self.pod_manager.read_pod(remote_pod)
             self._last_pod = remote_pod
+            if not self.shared_storage:
+                self._parcels = [line for line in self._lines(remote_pod) if line.startswith(LINE)]
         super().cleanup(pod, remote_pod, *args, **kwargs)
 
     def _write_logs(  # type: ignore[override]  # the parent's is wrapped by a decorator without types
@@ -113,6 +123,11 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         if since_time is not None:  # between two deferrals
             super()._write_logs(pod, follow=follow, since_time=since_time)
             return
+        for line in self._lines(pod, follow=follow):
+            self.log.info("%s", (self.log_formatter or log_line)(self.base_container_name, line))
+
+    def _lines(self, pod: k8s.V1Pod, *, follow: bool = False) -> Iterator[str]:
+        """The log of the model's container, without empty lines."""
         lines = self.client.read_namespaced_pod_log(
             name=pod.metadata.name,
             namespace=pod.metadata.namespace,
@@ -122,38 +137,36 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         )
         for line in lines:
             if text := line.decode("utf-8", errors="backslashreplace").rstrip("\n"):
-                self.log.info("%s", (self.log_formatter or log_line)(self.base_container_name, text))
+                yield text
 
-    def _complete(self, context: Context, run: Run, node: Infer, unit: Unit) -> bool:
-        """Whether every shard is committed already."""
-        from airflow_agentic.execution import collect_unit
+    def _judged(self, context: Context, run: Run, node: Infer, unit: Unit, wait: Callable[[], object]) -> None:
+        """Wait for the pod, commit what it returned by its log, and look at what is committed."""
 
-        shards = run.unit_shards(node, unit)
-        if not shards:
-            raise AirflowSkipException(f"no record of unit {unit.number} is for {node.model!r}")
-        if any(run.marker(node.id, shard) is None for shard in shards):
-            return False
-        self._push(context, collect_unit(run, node, unit))
-        return True
+        def work() -> None:
+            try:
+                wait()
+            finally:
+                receive(run.folder.store, node, self._parcels)
+
+        judged(context, run, node, unit, work, self._failure)
 
     def _describe(self, context: Context, run: Run, node: Infer, unit: Unit) -> None:
         """Say to the pod which unit is its own, and give it the model's files."""
-        from airflow_agentic.container.reference import UnitReference
         from airflow_agentic.execution import node_card
 
         hook = ArtifactStoreHook()
-        base = reachable_store(self.artifacts or hook.base, self.volume_mounts)
-        inside = run.folder.store.base.removeprefix(hook.get_conn().base)
-        reference = UnitReference(
-            store=f"{base}{inside}",
-            manifest=unit.manifest,
-            node=node.id,
-            unit=unit.number,
-            allowed_handlers=tuple(settings_list("allowed_handlers")),
-        )
+        allowed = settings_list("allowed_handlers")
         grace = max(1, (self.termination_grace_period or GRACE_SECONDS) - 5)
-        self.arguments = self.arguments or ["unit", *reference.to_arguments(), f"--grace={grace}"]
-        self.env_vars = merged("env_vars", parsed("env_vars", hook.environment), parsed("env_vars", self.env_vars))
+        environment = parsed("env_vars", hook.environment)
+        base = ""
+        if self.shared_storage:
+            base = reachable_store(self.artifacts or hook.base, self.volume_mounts)
+        else:
+            environment = parsed("env_vars", {VARIABLE: send(run, node, unit)})
+        reference = reference_of(run, node, unit, base=base, allowed_handlers=allowed)
+        told = reference.to_arguments(parcel=not self.shared_storage)
+        self.arguments = self.arguments or ["unit", *told, f"--grace={grace}"]
+        self.env_vars = merged("env_vars", environment, parsed("env_vars", self.env_vars))
         if self.fetch:
             self._fetch(base, node_card(run.plan, node))
 
@@ -195,29 +208,6 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
             k8s.V1VolumeMount(name=MODELS, mount_path=MODELS_PATH, read_only=True),
         ]
 
-    def _judged(self, context: Context, run: Run, node: Infer, unit: Unit, wait: Callable[[], Any]) -> None:
-        """Wait for the pod; whatever was heard of it, what is committed decides.
-
-        :raises AirflowFailException: the same pod would fail again.
-        :raises AirflowException: another try can help.
-        """
-        from airflow_agentic.execution import collect_unit
-
-        ended: Exception | None = None
-        try:
-            wait()
-        except AirflowSkipException:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever it was: what is committed decides
-            ended = error
-        try:
-            summary = collect_unit(run, node, unit)
-        except AgenticError as error:
-            raise self._failure(error, ended) from (ended or error)
-        if ended is not None:
-            self.log.warning("the pod ended badly, yet all of unit %d is committed: %s", unit.number, ended)
-        self._push(context, summary)
-
     def _failure(self, missing: AgenticError, ended: Exception | None) -> Exception:
         """What is said of a unit that is not complete."""
         pod = self._last_pod or self.pod
@@ -225,21 +215,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         words, reason = last_words(self._last_pod, self.base_container_name)
         heard = (ended.__context__ or ended) if ended is not None else None
         why = f"{words.error}: {words.message}" if words else reason or str(heard or "it said nothing")
-        message = f"{missing}\npod {name}: {why}"
-        if hint := next_step(why):
-            message = f"{message}\n{hint}"
-        final = words is not None and not words.retryable
-        return AirflowFailException(message) if final else AirflowException(message)
-
-    def _push(self, context: Context, summary: Any) -> None:
-        """Counts, although ``do_xcom_push`` would mean a sidecar here."""
-        if summary is not None:
-            context["ti"].xcom_push(key="return_value", value=summary.to_json())
-
-
-def log_line(container: str, message: str) -> str:
-    """A line of a pod in the Airflow task's log."""
-    return f"[{container}] {shown(message)}"
+        return verdict(missing, name, why, words, _MEMORY if killed(words) else None if words else next_step(why))
 
 
 def last_words(pod: k8s.V1Pod | None, container: str) -> tuple[LastWords | None, str | None]:
@@ -264,10 +240,15 @@ def last_words(pod: k8s.V1Pod | None, container: str) -> tuple[LastWords | None,
     return None, reason
 
 
+def killed(words: LastWords | None) -> bool:
+    """Whether the container itself says that its memory did not suffice; all else it says names its own next step."""
+    return words is not None and words.code == Exit.OUT_OF_MEMORY
+
+
+_MEMORY: Final = "raise resources.memory in the model's card, or lower batch.rows"
 _STEPS: Final[Mapping[str, str]] = {
-    "OOMKilled": "raise resources.memory in the model's card, or lower batch.rows",
-    "ModelMemoryError": "raise resources.memory in the model's card, or lower batch.rows",
-    "exit code 137": "raise resources.memory in the model's card, or lower batch.rows",
+    "OOMKilled": _MEMORY,
+    "exit code 137": _MEMORY,
     "ErrImage": "check the card's image, that the cluster can pull it, and image_pull_secrets",
     "ImagePull": "check the card's image, that the cluster can pull it, and image_pull_secrets",
     "InvalidImageName": "check the card's image, that the cluster can pull it, and image_pull_secrets",

@@ -26,6 +26,7 @@ from typing import Any, Final
 from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
+from airflow_agentic.container.logs import shown
 from airflow_agentic.spec.model import ModelCard
 
 GPU: Final = "nvidia.com/gpu"
@@ -45,6 +46,7 @@ _BY_NAME: Final = {
 _APPENDED: Final = frozenset(
     {"tolerations", "env_from", "configmaps", "secrets", "host_aliases", "pod_runtime_info_envs"}
 )
+_FLAGS: Final = frozenset({"fetch", "shared_storage", "warm"})
 _TYPES: Final = {
     "affinity": "V1Affinity",
     "container_resources": "V1ResourceRequirements",
@@ -56,6 +58,7 @@ _TYPES: Final = {
     "host_aliases": "list[V1HostAlias]",
     "image_pull_secrets": "list[V1LocalObjectReference]",
     "init_containers": "list[V1Container]",
+    "pod_override": "V1Pod",
     "ports": "list[V1ContainerPort]",
     "security_context": "V1PodSecurityContext",
     "tolerations": "list[V1Toleration]",
@@ -63,7 +66,7 @@ _TYPES: Final = {
     "volumes": "list[V1Volume]",
     "xcom_sidecar_container_security_context": "V1SecurityContext",
 }
-"""Arguments that are Kubernetes objects."""
+"""Arguments that are Kubernetes objects; ``pod_override`` is KubernetesExecutor's."""
 
 
 class PodArgumentError(ValueError):
@@ -85,12 +88,15 @@ def pod_arguments(card: ModelCard, *layers: Mapping[str, Any]) -> dict[str, Any]
         for name, value in layer.items():
             value = parsed(name, value)
             made[name] = merged(name, made[name], value) if name in made else value
+    if made.get("fetch") and made.get("shared_storage") is False:
+        message = "no pod reaches the artifact store (shared_storage: false)"
+        raise PodArgumentError("fetch", f"{message}\nbake the model into the image, or remove fetch")
     return made
 
 
 def merged(name: str, under: Any, over: Any) -> Any:
     """The value of one argument in two layers."""
-    if not under or not over:
+    if not under or over is None:
         return under if over is None else over
     if name in _BY_KEY:
         return {**under, **over}
@@ -105,6 +111,8 @@ def parsed(name: str, value: Any) -> Any:
 
     :raises PodArgumentError: Kubernetes does not read it.
     """
+    if name in _FLAGS and not isinstance(value, bool):
+        raise PodArgumentError(name, f"expected true or false, found {value!r}")
     kind = _TYPES.get(name)
     if kind is None or value is None:
         return value
@@ -154,9 +162,20 @@ def _lost(written: Any, read: Any, path: str) -> str | None:
     return None
 
 
+def label(text: str) -> str:
+    """The value of a label: at most 63 characters, ``+`` as ``_``, a letter or digit at both ends. The chart computes
+    the same."""
+    return text.replace("+", "_")[:63].strip("-._")
+
+
+def log_line(container: str, message: str) -> str:
+    """A line of a pod in the Airflow task's log."""
+    return f"[{container}] {shown(message)}"
+
+
 def _of_card(card: ModelCard) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "labels": {LABEL_MODEL: card.name, LABEL_VERSION: card.version},
+        "labels": {LABEL_MODEL: label(card.name), LABEL_VERSION: label(card.version)},
         "container_resources": resources(card),
     }
     return made if card.image is None else {**made, "image": card.image}

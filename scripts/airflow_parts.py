@@ -1,8 +1,9 @@
-"""An Airflow whose scheduler can be killed and started again alone; ``airflow standalone`` restarts nothing."""
+"""An Airflow whose scheduler or triggerer can be killed and started again; ``airflow standalone`` restarts nothing."""
 
 from __future__ import annotations
 
 import secrets
+import signal
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from scripts.airflow_server import AirflowServer
@@ -16,10 +17,11 @@ WORKER: Final = "airflow worker -- LocalExecutor:"
 """The title of LocalExecutor's workers; then follows the id of the task instance each supervises, or :data:`IDLE`."""
 IDLE: Final = "<idle>"
 SCHEDULER: Final = "scheduler"
+TRIGGERER: Final = "triggerer"
 
 
 class AirflowParts(AirflowServer):
-    """Database, API server, Dag processor and scheduler, each started by itself. There is no triggerer.
+    """Database, API server, Dag processor and scheduler, each started by itself. A triggerer has to be asked for.
 
     :param database: SQLAlchemy's URL. SQLite answers "database is locked" where processes are killed.
     """
@@ -33,6 +35,17 @@ class AirflowParts(AirflowServer):
         }
         where = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
         super().__init__(home=home, dags=dags, settings={**keys, **where, **(settings or {})})
+
+    def start_triggerer(self) -> None:
+        """Start a triggerer, where there is none."""
+        self._start_part(TRIGGERER, "--skip-serve-logs")
+
+    def kill_triggerer(self) -> None:
+        """SIGKILL to the triggerer and the process that runs its triggers."""
+        process = self._parts.pop(TRIGGERER)
+        for each in in_sessions([process.pid]):
+            each.send(signal.SIGKILL)
+        process.wait()
 
     def start_scheduler(self) -> None:
         """Start a scheduler in place of the one that was killed."""

@@ -13,13 +13,14 @@ from airflow_agentic.lazy import exports
 
 if TYPE_CHECKING:
     from airflow_agentic.artifacts.markers import Marker, Markers
-    from airflow_agentic.artifacts.store import DataFile, NotFoundError, Store, StoreRefusedError
+    from airflow_agentic.artifacts.store import DataFile, NotFoundError, RecordingStore, Store, StoreRefusedError
 
 __all__ = [
     "DataFile",
     "Marker",
     "Markers",
     "NotFoundError",
+    "RecordingStore",
     "Store",
     "StoreRefusedError",
     "digest",
@@ -32,6 +33,7 @@ _MODULES = {
     "Markers": "markers",
     "DataFile": "store",
     "NotFoundError": "store",
+    "RecordingStore": "store",
     "Store": "store",
     "StoreRefusedError": "store",
 }

@@ -57,6 +57,11 @@ class Marker:
     written_at: str
     """ISO 8601, UTC."""
 
+    @property
+    def name(self) -> str:
+        """Of its object, below the run's store."""
+        return _path(self.node, self.shard, self.key)
+
 
 class Markers:
     """The markers of one run.
@@ -110,7 +115,7 @@ class Markers:
         :raises ChecksumError: the bytes or the number of rows are not those the marker pins.
         :raises NotFoundError: the data file is gone.
         """
-        way_out = f"delete {self._store.uri(_path_of(marker))} and clear the Airflow task"
+        way_out = f"delete {self._store.uri(marker.name)} and clear the Airflow task"
         return read_data(self._store, marker.data, way_out)
 
     def freeze(self, name: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -141,8 +146,8 @@ class Markers:
     def _parse_marker(self, data: bytes, path: str) -> Marker:
         uri = self._store.uri(path)
         marker = _load(data, uri)
-        if _path_of(marker) != path:
-            raise ArtifactError(_damaged(uri, f"it is the marker {_path_of(marker)!r}"))
+        if marker.name != path:
+            raise ArtifactError(_damaged(uri, f"it is the marker {marker.name!r}"))
         return marker
 
 
@@ -153,10 +158,6 @@ def _path(node: str, shard: int, key: str) -> str:
     if not _KEY.fullmatch(key):
         raise InputError(f"{key!r} cannot be a marker's key: use a digest")
     return f"{node}/part-{shard}.{key}.json"
-
-
-def _path_of(marker: Marker) -> str:
-    return _path(marker.node, marker.shard, marker.key)
 
 
 def _check_node(node: str) -> None:

@@ -268,6 +268,18 @@ class Store:
             raise kind(f"{action} {uri} failed: {_cause(error)}; {way_out}") from error
 
 
+class RecordingStore(Store):
+    """The same place as ``store``; remembers the objects that are read."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store._objects, store.base, store._prefix)
+        self.seen: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes:
+        self.seen[name] = data = super().read(name)
+        return data
+
+
 def parse_table(data: bytes, uri: str) -> pa.Table:
     """Parquet bytes as a table.
 

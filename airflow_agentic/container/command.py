@@ -30,10 +30,11 @@ def run(arguments: list[str]) -> int:
 
 
 def _unit(options: argparse.Namespace) -> int:
+    from airflow_agentic.container import parcel
     from airflow_agentic.container.reference import UnitReference
 
     reference = UnitReference(
-        store=options.store,
+        store=options.store or parcel.arrived().base,
         manifest=options.manifest,
         node=options.node,
         unit=options.unit,
@@ -42,12 +43,15 @@ def _unit(options: argparse.Namespace) -> int:
     if options.socket is not None:
         from airflow_agentic.container.handover import hand_over
 
-        return hand_over(reference, options.socket, options.grace)
+        return hand_over(reference, options.socket, options.grace, attached=options.attached)
     from airflow_agentic.container.unit import run_unit
 
     stop = Stop(options.grace)
     stop.listen()
-    run_unit(reference, stop)
+    if options.store is None:
+        run_unit(reference, stop, on_commit=parcel.Returning())
+    else:
+        run_unit(reference, stop)
     return Exit.DONE
 
 
@@ -86,11 +90,14 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--grace", type=float, default=GRACE_SECONDS, help="seconds to finish a batch after SIGTERM")
 
     unit = command("unit", "Run a model over one unit of a Dag run.", _unit)
-    unit.add_argument("--store", required=True, help="URI of the run's folder")
+    where = unit.add_mutually_exclusive_group(required=True)
+    where.add_argument("--store", help="URI of the run's folder")
+    where.add_argument("--parcel", action="store_true", help="the run came by the environment; answer in the log")
     unit.add_argument("--manifest", required=True, help="key of the run's manifest")
     unit.add_argument("--node", required=True, help="id of the infer node")
     unit.add_argument("--unit", required=True, type=int, help="number of the unit, from 0")
     unit.add_argument("--socket", type=Path, help="of the warm model that is to do it, in this container")
+    unit.add_argument("--attached", action="store_true", help="with --socket: stop at the end of stdin, too")
     handlers(unit)
     fetching = command("fetch", "Copy model files from the artifact store into the cache.", _fetch)
     fetching.add_argument("--store", required=True, help="URI of the artifact store")

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,16 +26,19 @@ from airflow_agentic.container.stop import SIGTERM
 from airflow_agentic.exceptions import ModelUnavailableError
 
 
-def hand_over(reference: UnitReference, path: Path, grace: float) -> int:
+def hand_over(reference: UnitReference, path: Path, grace: float, *, attached: bool = False) -> int:
     """Have the warm model work through a unit; returns the exit code of that.
 
     Its log goes to stderr as it comes, and the last words of a unit that failed to stdout.
 
     :param grace: seconds after SIGTERM to wait for the shard in hand.
+    :param attached: whether the end of stdin is a SIGTERM: who executes this in a container cannot send one.
     """
     try:
         with _connected(path, {"unit": vars(reference)}) as connection, connection.makefile("r") as lines:
             _stop_at_sigterm(connection, grace)
+            if attached:
+                threading.Thread(target=_terminate_at_the_end_of_stdin, daemon=True).start()
             words = _listen(lines)
     except (ModelUnavailableError, OSError) as error:
         words = LastWords.of(error)
@@ -90,3 +95,9 @@ def _stop_at_sigterm(connection: socket.socket, grace: float) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGALRM, give_up)
+
+
+def _terminate_at_the_end_of_stdin() -> None:
+    while os.read(0, 4096):  # not by sys.stdin, whose lock would hang the end of this process
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

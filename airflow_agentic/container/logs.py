@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from airflow_agentic.container.parcel import LINE
+
 
 class JsonLines(logging.Formatter):
     """``{"timestamp", "level", "logger", "event"}``, and ``"exception"`` where there is one."""
@@ -33,6 +35,8 @@ def log_json(level: int = logging.INFO) -> None:
 
 def shown(line: str) -> str:
     """A line of a container as a person reads it: ``WARNING airflow_agentic.model.lite0  text``; others as they are."""
+    if line.startswith(LINE):
+        return f"answers in {len(line):,} characters"
     try:
         found = json.loads(line)
         text = f"{found['level'].upper()} {found['logger']}  {found['event']}"

@@ -12,7 +12,7 @@ from typing import Final
 
 from airflow_agentic.artifacts import NotFoundError, Store
 from airflow_agentic.artifacts.digests import tree_files
-from airflow_agentic.exceptions import ArtifactError
+from airflow_agentic.exceptions import ArtifactError, ChecksumError
 from airflow_agentic.runtime.artifacts import cached, default_cache, new_entry
 
 FOLDER: Final = ".models"
@@ -66,7 +66,13 @@ def fetch(base: str, sha256: str, cache: Path | None = None) -> Path:
         if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
             raise ArtifactError(f"{place.uri(LIST)} names {name!r}, which climbs out of its folder: delete it")
     entry = (cache or default_cache()) / sha256
-    with new_entry(entry, model_name, uri=model_name, sha256=sha256) as model:
-        for name in listed["files"]:
-            place.download(name, model.parent / name)
+    anew = f"delete {place.uri(LIST)}, then run the Airflow task again, which copies the model there anew"
+    try:
+        with new_entry(entry, model_name, uri=place.uri(model_name), sha256=sha256) as model:
+            for name in listed["files"]:
+                place.download(name, model.parent / name)
+    except NotFoundError as error:
+        raise ArtifactError(f"the artifact store lost a file of {model_name!r}: {error}; {anew}") from error
+    except ChecksumError as error:
+        raise ChecksumError(f"the artifact store's copy of {model_name!r} was changed: {anew}. {error}") from error
     return entry / model_name

@@ -23,11 +23,15 @@ class UnitReference:
     unit: int
     allowed_handlers: tuple[str, ...] = ()
 
-    def to_arguments(self) -> list[str]:
-        """For the command line."""
+    def to_arguments(self, *, parcel: bool = False) -> list[str]:
+        """For the command line.
+
+        :param parcel: the run comes by the environment, not from ``store``.
+        """
         allowed = [f"--allow={handler}" for handler in self.allowed_handlers]
-        named = {"store": self.store, "manifest": self.manifest, "node": self.node, "unit": self.unit}
-        return [*(f"--{name}={value}" for name, value in named.items()), *allowed]
+        named = {"manifest": self.manifest, "node": self.node, "unit": self.unit}
+        where = "--parcel" if parcel else f"--store={self.store}"
+        return [where, *(f"--{name}={value}" for name, value in named.items()), *allowed]
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, TaskGroup, TriggerRule
 
 from airflow_agentic.artifacts.digests import digest
-from airflow_agentic.compat import AirflowException
+from airflow_agentic.compat import AirflowException, conf
 from airflow_agentic.dagbuilder.arguments import dag_arguments, schedule, task_arguments
 from airflow_agentic.dagbuilder.assets import asset_of
+from airflow_agentic.dagbuilder.executors import own_pod, with_objects
 from airflow_agentic.dagbuilder.params import form
 from airflow_agentic.exceptions import CompileError
 from airflow_agentic.operators import (
@@ -51,12 +52,13 @@ def build_dag(workflow: Workflow | Compiled, **arguments: Any) -> DAG:
     tags = {TAG, *given.pop("tags", [])}
     given.setdefault("catchup", False)
     given.setdefault("description", spec.description or None)
+    defaults = with_objects(spec, {**given.pop("default_args", {}), **task_arguments(spec)})
     with _refusals(spec, "dag"):
         dag = DAG(
             dag_id=spec.name,
             tags=sorted(tags),
             params={**form(spec, plan.models.values()), **given.pop("params", {})},
-            default_args={**given.pop("default_args", {}), **task_arguments(spec)},
+            default_args=defaults,
             doc_md=document(spec, plan),
             **given,
         )
@@ -69,9 +71,10 @@ def build_dag(workflow: Workflow | Compiled, **arguments: Any) -> DAG:
                 input=spec.input,
                 base=str(spec.folder.resolve()),
                 outlets=[asset_of(spec.name)],
+                **own_pod(spec, plan, plan.of(Infer), defaults),
             )
         else:
-            _Expanded(workflow).build()
+            _Expanded(workflow, defaults).build()
     return dag
 
 
@@ -95,11 +98,17 @@ def document(spec: WorkflowSpec, plan: Plan) -> str:
 class _Expanded:
     """One Airflow task a node."""
 
-    def __init__(self, workflow: Workflow | Compiled) -> None:
+    def __init__(self, workflow: Workflow | Compiled, defaults: Mapping[str, Any]) -> None:
         self.workflow = workflow
+        self.defaults = defaults
         self.plan = workflow.plan
         self.topology = digest(self.plan.topology)
         self.groups: dict[str, TaskGroup] = {}
+        limit = conf.getint("core", "max_map_length", fallback=1024)
+        if self.plan.options.parallelism > limit:
+            message = f"Airflow maps at most {limit} Airflow tasks here ([core] max_map_length)"
+            hint = f"write at most {limit}, and larger units; the number of shards does not matter"
+            raise CompileError(workflow.spec.problem(("parallelism",), message, hint))
         online = [node.id for node in self.plan.nodes if node.runs_in == "online"]
         if online:
             raise CompileError(
@@ -151,11 +160,12 @@ class _Expanded:
         """The operator that runs a model where the workflow says, to be mapped over the units."""
         placed["map_index_template"] = "unit {{ task.unit.unit }}"
         if node.model not in self.plan.options.runners:
+            placed |= own_pod(self.workflow.spec, self.plan, [node], self.defaults)
             return LocalInferenceOperator.partial(**placed)
-        from airflow_agentic.dagbuilder.pods import arguments  # the client takes seconds to import
-        from airflow_agentic.operators.kubernetes import KubernetesInferenceOperator
+        from airflow_agentic.dagbuilder.pods import operator  # the client takes seconds to import
 
-        return KubernetesInferenceOperator.partial(**placed, **arguments(self.workflow.spec, self.plan, node.model))
+        kind, given = operator(self.workflow.spec, self.plan, node.model)
+        return kind.partial(**placed, **given)
 
     @staticmethod
     def _grouped(node: Infer | Gate) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from cluster import account, cluster, eventually, execute, namespace, objects
+from cluster import account, eventually, execute, namespace, objects
 from kubernetes import client
 from services import require
 
@@ -73,12 +73,6 @@ runtime:
   args: {positive: [good], negative: [bad]}
 resources: {cpu: 50m, memory: 384Mi}
 """
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[client.ApiClient]:
-    with cluster() as found:
-        yield found
 
 
 @pytest.fixture

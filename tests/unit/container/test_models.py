@@ -79,9 +79,29 @@ def test_a_copy_that_was_cut_off_does_not_count(store: Store, cache: Path, model
 def test_other_bytes_are_refused_and_not_kept(store: Store, cache: Path, model: Path) -> None:
     publish(store, model, "0" * 64)
 
-    with pytest.raises(ChecksumError):
+    with pytest.raises(ChecksumError) as caught:
         fetch(store.base, "0" * 64, cache)
+    assert str(caught.value).startswith(
+        f"the artifact store's copy of 'net' was changed: delete {store.base}/.models/{'0' * 64}/files.json, then run "
+        "the Airflow task again, which copies the model there anew. "
+    )
     assert cached("0" * 64, cache_dir=cache) is None
+
+
+def test_a_file_that_the_store_lost_is_said_with_the_next_step(store: Store, cache: Path, model: Path) -> None:
+    sha256 = tree_digest(model)
+    publish(store, model, sha256)
+    for name in store.list():
+        if not name.endswith("files.json"):
+            store.delete(name)
+
+    with pytest.raises(ArtifactError) as caught:
+        fetch(store.base, sha256, cache)
+    assert str(caught.value).startswith("the artifact store lost a file of 'net': reading ")
+    assert str(caught.value).endswith(
+        f"; delete {store.base}/.models/{sha256}/files.json, then run the Airflow task again, which copies the model "
+        "there anew"
+    )
 
 
 def test_a_damaged_cache_is_refused(store: Store, cache: Path, model: Path) -> None:

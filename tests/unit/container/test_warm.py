@@ -15,13 +15,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pytest
 from builders import card, card_data, compiled
+from executing import World as Answers
 from executing import records
 
 from airflow_agentic.artifacts import Store
 from airflow_agentic.container.exits import Exit, LastWords
 from airflow_agentic.container.reference import UnitReference
-from airflow_agentic.execution import Folder, Run
-from airflow_agentic.plan.ir import Infer, Route
+from airflow_agentic.execution import Folder, Run, infer_unit
+from airflow_agentic.plan.ir import Gate, Infer, Route
 
 WORDS: Final[dict[str, Any]] = {
     "framework": "python",
@@ -56,10 +57,10 @@ class World:
 
     def run(self, use: Any = "b", *, name: str = "run", units: int = 1, **said: Any) -> tuple[Run, list[UnitReference]]:
         """A run of 14 records in three shards, up to its models, and the units of the model ``b``."""
-        models = [card(one, folder=self.folder, **self.card(**said)) for one in ("b", "c")]
+        models = [card(one, folder=self.folder, **self.card(**said)) for one in ("b", "c", "d")]
         plan = compiled(use, *models, shard={"rows": 5}, parallelism=units)
         store = Store.open(str(self.folder)).child("default", "demo", name)
-        run = Folder(store).start(plan, [records()], [])
+        run = Folder(store, ["executing"]).start(plan, [records()], [])
         run.control(run.plan.of(Route)[0])
         (node,) = [one for one in run.plan.of(Infer) if one.model == "b"]
         return run, [
@@ -71,6 +72,7 @@ class World:
             [sys.executable, "-m", "airflow_agentic.runtime", *arguments],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(self.folder), *sys.path])},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -279,6 +281,23 @@ def test_only_what_the_warm_process_allows_is_run(waiting: Waiting) -> None:
     assert waiting.start("warm", f"--card={refused}", f"--socket={waiting.socket}").wait() == Exit.BAD_CONFIGURATION
 
 
+def test_a_client_allows_nothing(world: World) -> None:
+    own = {"ensemble": ["c", "d"], "aggregate": {"handler": "executing:longest"}}
+    run, (reference,) = world.run({"chain": [own, {"use": "b", "input": "prediction.label"}]})
+    for node in run.plan.nodes[2:]:
+        if isinstance(node, Gate):
+            run.control(node)
+        elif isinstance(node, Infer) and node.model != "b":
+            infer_unit(run, node, run.units()[0], Answers().start)
+    world.warm()
+    code, words, _ = ended(world.unit(reference, "--allow=executing"))
+
+    assert code == Exit.BAD_CONFIGURATION
+    assert words is not None
+    assert words.error == "HandlerNotAllowedError"
+    assert world.start("unit", *reference.to_arguments(), "--allow=executing").wait() == Exit.DONE
+
+
 @pytest.mark.parametrize("isolation", ["inline", "process"])
 def test_it_is_ready_while_a_unit_runs_and_others_wait(waiting: Waiting, isolation: str) -> None:
     run, references = waiting.run(units=3, isolation=isolation)
@@ -317,7 +336,7 @@ def test_sigterm_ends_it_after_the_shard_in_hand(waiting: Waiting) -> None:
     assert code == Exit.RETRY
     assert words is not None
     assert words.message == (
-        "'b' lost unit 1 of 1 (shards 1 to 2, 6 records; 1 of its shards stay committed): "
+        "'b' lost unit 1 of 1 (shards 1 to 2, 6 of the records 'r5' to 'r13'; 1 of its shards stay committed): "
         "the container was asked to stop (SIGTERM)"
     )
     assert ended(other)[0] == Exit.RETRY
@@ -354,12 +373,35 @@ def test_a_client_that_goes_stops_its_unit_after_the_shard_in_hand(waiting: Wait
         code, words, _ = ended(client)
         assert code == Exit.RETRY
         assert words is not None
-        assert words.message.startswith("'b' lost unit 1 of 1 (shards 1 to 2, 6 records; 1 of its shards stay ")
+        assert words.message.startswith("'b' lost unit 1 of 1 (shards 1 to 2, 6 of the records ")
     assert server.stderr is not None
     lost = next(line for line in server.stderr if "lost unit" in line)
     assert "whoever handed it over is gone, or was asked to stop (SIGTERM)" in json.loads(lost)["event"]
     assert waiting.ready() == Exit.DONE
     assert committed(run) == 1
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_who_is_attached_stops_its_unit_by_letting_go(waiting: Waiting, attached: bool) -> None:
+    run, (reference,) = waiting.run()
+    waiting.warm("--allow=waiting")
+    client = waiting.unit(reference, *(["--attached"] if attached else []))
+    waiting.begun()
+    assert client.stdin is not None
+    client.stdin.write("is not read")
+    client.stdin.close()
+    client.stdin = None
+    if attached:
+        waiting.go()
+    else:
+        for shard in range(3):
+            waiting.go()
+            if shard < 2:
+                waiting.begun()
+    code, words, _ = ended(client)
+
+    assert (code, words is None) == ((Exit.RETRY, False) if attached else (Exit.DONE, True))
+    assert committed(run) == (1 if attached else 3)
 
 
 def test_a_client_waits_no_longer_than_its_grace(waiting: Waiting) -> None:

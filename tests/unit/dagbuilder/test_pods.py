@@ -64,9 +64,29 @@ def test_a_unit_s_operator_is_made_of_the_arguments(project: ProjectFolder) -> N
     assert made.labels["airflow-agentic/model"] == "cheap"
 
 
+@pytest.mark.parametrize("of_card", [True, False])
+def test_a_warm_model_needs_no_image(project: ProjectFolder, of_card: bool) -> None:
+    project.card("cheap", **({"kubernetes": {"warm": True, "node_selector": {"disk": "ssd"}}} if of_card else {}))
+    project.card("strong", image="strong:1", kubernetes={"warm": False} if of_card else {})
+    warm = "" if of_card else "warm: true, "
+    found = mapped(project, f"runner: kubernetes\nkubernetes: {{{warm}namespace: inference, artifacts: s3://runs}}\n")
+
+    kinds = ["WarmInferenceOperator", "KubernetesInferenceOperator" if of_card else "WarmInferenceOperator"]
+    assert [found[name][0] for name in ("cheap", "strong")] == kinds
+    given = found["cheap"][1]
+    assert (given["namespace"], given["artifacts"]) == ("inference", "s3://runs")
+    assert not {"warm", "node_selector", "image", "labels"} & given.keys()
+    assert "warm" not in found["strong"][1]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("runner: kubernetes\nkubernetes: {image: a, warm: sometimes}\n",
+         "/workflows/demo.yaml:6:30  kubernetes.warm: expected true or false, found 'sometimes'"),
+        ("runner: kubernetes\nkubernetes: {image: a, shared_storage: false, fetch: true}\n",
+         "/workflows/demo.yaml:6:54  kubernetes.fetch: no pod reaches the artifact store (shared_storage: false)\n"
+         "    bake the model into the image, or remove fetch"),
         ("runner: kubernetes\n",
          "/workflows/demo.yaml:5:9  runner: 'cheap' has no container image\n"
          "    write image: NAME in its card, or kubernetes: {image: NAME} in the workflow"),

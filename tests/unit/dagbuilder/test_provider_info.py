@@ -40,7 +40,7 @@ def test_every_module_imports(name: str) -> None:
 
 
 def test_every_operator_module_is_named() -> None:
-    shared = {"__init__", "answering", "node", "start", "inputs", "decorators", "pod", "reach"}
+    shared = {"__init__", "answering", "node", "start", "inputs", "decorators", "pod", "reach", "committed"}
     files = {path.stem for path in (PACKAGE / "operators").glob("*.py")} - shared
 
     assert {name.rpartition(".")[2] for one in INFO["operators"] for name in one["python-modules"]} == files

@@ -22,8 +22,10 @@ from airflow_agentic.artifacts import Store
 from airflow_agentic.artifacts.digests import digest, tree_digest
 from airflow_agentic.compat import AirflowException, AirflowFailException, AirflowSkipException
 from airflow_agentic.container.exits import LastWords
+from airflow_agentic.container.parcel import VARIABLE, packed, unpacked
 from airflow_agentic.exceptions import InputError, ModelLoadError, ModelUnavailableError
 from airflow_agentic.execution import Folder, Run, infer_unit
+from airflow_agentic.hooks.store import ArtifactStoreHook
 from airflow_agentic.operators.kubernetes import KubernetesInferenceOperator, last_words, next_step
 from airflow_agentic.operators.pod import pod_arguments
 from airflow_agentic.plan.ir import Infer, Route
@@ -135,7 +137,7 @@ def test_a_pod_that_says_it_succeeded_is_not_believed(started: Started, monkeypa
 
     assert not isinstance(caught.value, AirflowFailException)
     assert str(caught.value) == (
-        "'b' lost unit 1 of 1 (shards 1 to 2, 6 records; 1 of its shards stay committed): "
+        "'b' lost unit 1 of 1 (shards 1 to 2, 6 of the records 'r5' to 'r13'; 1 of its shards stay committed): "
         "it ended without committing them\npod none was made: it said nothing"
     )
     assert started.execute(monkeypatch, started.commit) == COUNTS
@@ -152,11 +154,15 @@ def test_committed_data_that_was_damaged_is_no_success(started: Started, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
-    [(ModelLoadError("no weights"), AirflowFailException), (ModelUnavailableError("hung"), AirflowException)],
+    ("error", "kind", "step"),
+    [
+        (ModelLoadError("weights not found"), AirflowFailException, ""),
+        (ModelUnavailableError("hung"), AirflowException, ""),
+        (MemoryError("no more"), AirflowException, "\nraise resources.memory in the model's card, or lower batch.rows"),
+    ],
 )
 def test_a_pod_s_last_words_decide_about_another_try(
-    started: Started, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+    started: Started, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], step: str
 ) -> None:
     words = LastWords.of(error)
     pod = ended(exit_code=words.code, message=words.to_json())
@@ -169,7 +175,7 @@ def test_a_pod_s_last_words_decide_about_another_try(
         started.execute(monkeypatch, failed)
 
     assert isinstance(caught.value, AirflowFailException) is (kind is AirflowFailException)
-    assert f"pod model-pod: {type(error).__name__}: {error}" in str(caught.value)
+    assert str(caught.value).endswith(f"\npod model-pod: {type(error).__name__}: {error}{step}")
 
 
 def test_nothing_selected_is_a_skip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +206,49 @@ def test_the_pod_is_told_its_unit(started: Started, monkeypatch: pytest.MonkeyPa
         "--unit=0",
         "--grace=25",
     ]
+
+
+def test_without_shared_storage_the_pod_s_log_has_the_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AGENTIC__ARTIFACTS", str(tmp_path))
+    started = Started(tmp_path, shared_storage=False, volume_mounts=None)
+    pod = ended(exit_code=0)
+    pod.metadata.namespace = "inference"
+
+    def answered(*, truncated: int = 0) -> None:
+        (sent,) = [one.value for one in started.operator.env_vars if one.name == VARIABLE]
+        folder = Store.open("memory://")
+        for name, data in unpacked(sent).items():
+            folder.write(name, data)
+        run = Folder(folder, ["executing"]).open(started.run.manifest)
+        log: list[str] = ["not ours", ""]
+
+        def committed(shard: Any, marker: Any) -> None:
+            files = {name: folder.read(name) for name in (marker.data.name, marker.name)}
+            log.append(json.dumps({"parcel": packed(files)}))
+
+        infer_unit(run, started.node, started.unit, World().start, on_shard=committed)
+        lines = log[: len(log) - truncated]
+        client = type(
+            "Client", (), {"read_namespaced_pod_log": lambda *_, **__: [f"{one}\n".encode() for one in lines]}
+        )
+        started.operator.client = client()
+        monkeypatch.setattr(KubernetesPodOperator, "cleanup", lambda *_, **__: None)
+        started.operator.cleanup(pod, pod)
+
+    with pytest.raises(
+        AirflowException, match=r"lost unit 1 of 1 \(shard 2, \d of the records 'r10' to 'r13'; 2 of its shards stay"
+    ):
+        started.execute(monkeypatch, lambda: answered(truncated=1))
+    assert started.operator.arguments[0:2] == ["unit", "--parcel"]
+    started.operator.env_vars = []
+    assert started.execute(monkeypatch, answered) == COUNTS
+
+
+def test_the_pod_is_told_where_the_store_is(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ArtifactStoreHook, "environment", {"AWS_ENDPOINT": "http://store"})
+    started.execute(monkeypatch, started.commit)
+
+    assert [(one.name, one.value) for one in started.operator.env_vars] == [("AWS_ENDPOINT", "http://store")]
 
 
 def test_a_file_without_a_digest_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
 from airflow_agentic.exceptions import InputError
-from airflow_agentic.operators.pod import PodArgumentError, parsed, pod_arguments
+from airflow_agentic.operators.pod import PodArgumentError, merged, parsed, pod_arguments
 from airflow_agentic.operators.reach import reachable_store
 
 
@@ -167,3 +167,18 @@ def test_a_pod_s_own_scratch_and_a_worker_s_memory_are_no_store() -> None:
         reachable_store("file:///tmp/runs", [mount("/tmp", "agentic-scratch")])
     with pytest.raises(InputError, match="which no pod can reach"):
         reachable_store("memory://", [mount("/")])
+
+
+@pytest.mark.parametrize(
+    ("name", "under", "over", "value"),
+    [
+        ("env_vars", [k8s.V1EnvVar(name="A")], [], [k8s.V1EnvVar(name="A")]),
+        ("labels", {"a": "b"}, {}, {"a": "b"}),
+        ("tolerations", ["one"], [], ["one"]),
+        ("deferrable", True, False, False),
+        ("deferrable", True, None, True),
+        ("env_vars", [], [k8s.V1EnvVar(name="A")], [k8s.V1EnvVar(name="A")]),
+    ],
+)
+def test_nothing_takes_nothing_away(name: str, under: Any, over: Any, value: Any) -> None:
+    assert merged(name, under, over) == value
