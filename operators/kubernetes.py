@@ -171,7 +171,7 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
             self._fetch(base, node_card(run.plan, node))
 
     def _fetch(self, base: str, card: ModelCard) -> None:
-        """Copy the model's files to the store, unless they are there, and have an init container fetch them."""
+        """Copy the model's files to the store, unless it has them, and have an init container fetch them."""
         from airflow_agentic.container.models import publish, published
         from airflow_agentic.runtime import resolve
 

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.request import Request, urlopen
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_agentic.artifacts import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@contextmanager
-def moto_server(address: str = "127.0.0.1") -> Iterator[str]:
-    """An S3 server's endpoint."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@contextmanager
-def s3_server(address: str, bucket: str) -> Iterator[str]:
-    """The endpoint of a server at ``address`` that has a bucket."""
-    with moto_server(address) as endpoint:
-        urlopen(Request(f"{endpoint}/{bucket}", method="PUT")).close()
-        yield endpoint
-
-
-def s3_options(endpoint: str) -> dict[str, str]:
-    return {"endpoint": endpoint, "region": "us-east-1", "access_key_id": "test", "secret_access_key": "test"}
+from scripts.s3 import make_bucket, s3_options
 
 
 def s3_store(endpoint: str) -> Store:
     """A bucket of its own."""
     bucket = f"bucket-{uuid4().hex}"
-    urlopen(Request(f"{endpoint}/{bucket}", method="PUT")).close()
+    make_bucket(endpoint, bucket)
     return Store.open(f"s3://{bucket}/base/", options=s3_options(endpoint))
 
 

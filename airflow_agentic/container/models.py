@@ -20,7 +20,10 @@ LIST: Final = "files.json"
 
 
 def published(store: Store, sha256: str) -> bool:
-    """Whether the store, at the artifact store's base, has the model's file or folder of this digest."""
+    """Whether the store has the file or folder of this digest.
+
+    :param store: at the artifact store's base.
+    """
     return store.child(FOLDER, sha256).exists(LIST)
 
 

@@ -31,7 +31,7 @@ from airflow_agentic.container.reference import UnitReference
 from airflow_agentic.container.stop import GRACE_SECONDS, Stop
 from airflow_agentic.container.unit import run_unit
 from airflow_agentic.exceptions import PlanMismatchError
-from airflow_agentic.execution.freeze import file_digests, giving, pinned
+from airflow_agentic.execution.freeze import exact, giving
 from airflow_agentic.registry import card_digest
 from airflow_agentic.runtime import ModelProcess, Predictor, start
 from airflow_agentic.spec.load import load_model
@@ -71,7 +71,7 @@ class WarmModel:
 
     def __init__(self, card: ModelCard, allowed_handlers: Sequence[str]) -> None:
         self.allowed_handlers = tuple(allowed_handlers)
-        self._card = pinned(card, *file_digests(card))
+        self._card = exact(card)
         self._predictor: Predictor | None = None
         self._loaded()
 

@@ -50,7 +50,7 @@ class Coordinator:
         self.pool = pool or ModelPool(allowed_handlers=allowed_handlers)
         self.decider = Decider(self.plan.models, load=self.pool.load)
         self.clock = clock
-        self.cards = {node.id: node_card(plan, node) for node in plan.of(Infer)}
+        self.cards = {node.id: node_card(self.plan, node) for node in plan.of(Infer)}
 
     async def answer(self, records: pa.Table, *, deadline: float | None = None) -> pa.Table:
         """Answer a batch.

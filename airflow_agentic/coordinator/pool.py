@@ -61,7 +61,7 @@ class ModelPool:
         self.memory_limit = memory_limit
         self.clock = clock
         self._start = starter or (lambda card: start(card, allowed_handlers=allowed_handlers, cache_dir=cache_dir))
-        self._models: dict[tuple[str, str, int, str | None], _Loaded] = {}
+        self._models: dict[tuple[object, ...], _Loaded] = {}
         self._under_way: dict[str, int] = {}
         self._calls: set[asyncio.Task[pa.Table]] = set()
         self._closing = False
@@ -194,6 +194,6 @@ class ModelPool:
             self._closing = False
 
 
-def _key(card: ModelCard) -> tuple[str, str, int, str | None]:
-    """A model that keeps all its scores is loaded beside one that keeps few, and one artifact beside another."""
-    return card.name, card.version, card.output.top_k, card.runtime.sha256
+def _key(card: ModelCard) -> tuple[object, ...]:
+    """A model that keeps all its scores is loaded beside one that keeps few, and one of other files beside another."""
+    return card.name, card.version, card.output.top_k, *((uri, card.pinned(uri)) for uri in card.files.values())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, TaskGroup, TriggerRule
 
 from airflow_agentic.artifacts.digests import digest
-from airflow_agentic.compat import AirflowException
+from airflow_agentic.compat import AirflowException, conf
 from airflow_agentic.dagbuilder.arguments import dag_arguments, schedule, task_arguments
 from airflow_agentic.dagbuilder.assets import asset_of
 from airflow_agentic.dagbuilder.executors import own_pod, with_objects
@@ -104,6 +104,11 @@ class _Expanded:
         self.plan = workflow.plan
         self.topology = digest(self.plan.topology)
         self.groups: dict[str, TaskGroup] = {}
+        limit = conf.getint("core", "max_map_length", fallback=1024)
+        if self.plan.options.parallelism > limit:
+            message = f"Airflow maps at most {limit} Airflow tasks here ([core] max_map_length)"
+            hint = f"write at most {limit}, and larger units; the number of shards does not matter"
+            raise CompileError(workflow.spec.problem(("parallelism",), message, hint))
         online = [node.id for node in self.plan.nodes if node.runs_in == "online"]
         if online:
             raise CompileError(

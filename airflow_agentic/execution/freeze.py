@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import AgenticError, Problem, SpecError
+from airflow_agentic.execution import aliases
 from airflow_agentic.registry.info import ModelInfo, card_digest
-from airflow_agentic.runtime.artifacts import is_local, resolve
+from airflow_agentic.runtime.artifacts import is_kept, is_local, resolve
 from airflow_agentic.spec.base import build
 from airflow_agentic.spec.load import shown
 from airflow_agentic.spec.model import ModelCard, Profile
@@ -46,13 +47,13 @@ def card_of(plan: Plan, model: str) -> ModelCard:
 def node_card(plan: Plan, node: Infer) -> ModelCard:
     """The card as ``node`` uses it: one whose scores are averaged keeps those of all classes.
 
-    It pins the files that the snapshot saw: one that is replaced in the middle of a run is refused when it is loaded,
-    so that no run mixes two models.
+    It names the versions and pins the files that the snapshot saw: one that is replaced in the middle of a run is
+    refused when it is loaded, so that no run mixes two models.
     """
-    card = card_of(plan, node.model)
+    info = plan.models[node.model]
+    card = aliases.replaced(card_of(plan, node.model), info.versions)
     if node.all_scores:
         card = giving(card, ALL_CLASSES)
-    info = plan.models[node.model]
     return pinned(card, info.artifact, info.files)
 
 
@@ -67,23 +68,48 @@ def pinned(card: ModelCard, artifact: str | None, files: Mapping[str, str]) -> M
     return card.model_copy(update={"runtime": card.runtime.model_copy(update=pins)})
 
 
-def file_digests(card: ModelCard) -> tuple[str | None, dict[str, str]]:
-    """The digests of the card's artifact and, by URI, of its other files, as far as :func:`file_digest` knows them.
+def exact(card: ModelCard) -> ModelCard:
+    """``card`` as a run freezes that of a model in pods: with the versions and files that its URIs mean now.
 
-    :raises ArtifactError: a local file cannot be had.
+    :raises ArtifactError: a file cannot be had.
     """
-    found = {uri: sha256 for uri in card.files.values() if (sha256 := file_digest(card, uri)) is not None}
+    card = aliases.replaced(card, aliases.of(card, aliases.versions([card])))
+    return pinned(card, *file_digests(card, elsewhere=True))
+
+
+def file_digests(card: ModelCard, *, elsewhere: bool = False) -> tuple[str | None, dict[str, str]]:
+    """The digests of the card's artifact and, by URI, of its other files, as far as they are known.
+
+    The pinned one, which is believed here and enforced when the model is loaded; else that of a local file's bytes.
+
+    :param elsewhere: the model is loaded where no registry is asked: what one keeps is fetched for its digest.
+    :raises ArtifactError: a file cannot be had.
+    """
+    found = {uri: sha256 for uri in card.files.values() if (sha256 := _file_digest(card, uri, elsewhere)) is not None}
     return found.pop(str(card.runtime.artifact), None), found
 
 
+def _file_digest(card: ModelCard, uri: str, elsewhere: bool) -> str | None:
+    stated = card.pinned(uri)
+    if stated is not None:
+        return stated
+    had = is_local(uri) or (elsewhere and is_kept(uri))
+    return tree_digest(resolve(uri, base=card.folder)) if had else None
+
+
 def snapshot(plan: Plan) -> Plan:
-    """The plan with the models' health, measured profiles and full digests as they are here and now."""
+    """The plan with the models' health, measured profiles and full digests as they are here and now.
+
+    :raises StoreError: a registry fails. What the run would be is not known, so it does not begin; retrying can help.
+    """
+    cards = {name: card_of(plan, name) for name in plan.models}
+    meant = aliases.versions(cards.values())
     remote = plan.options.runners
-    models = {name: _observed(info, card_of(plan, name), name in remote) for name, info in plan.models.items()}
+    models = {name: _observed(info, cards[name], meant, name in remote) for name, info in plan.models.items()}
     return plan.model_copy(update={"models": models})
 
 
-def _observed(info: ModelInfo, card: ModelCard, remote: bool) -> ModelInfo:
+def _observed(info: ModelInfo, card: ModelCard, meant: Mapping[str, str | AgenticError], remote: bool) -> ModelInfo:
     update: dict[str, Any] = {}
     module = None if remote else _MODULES.get(card.runtime.framework)
     if module is not None and util.find_spec(module) is None:
@@ -93,28 +119,21 @@ def _observed(info: ModelInfo, card: ModelCard, remote: bool) -> ModelInfo:
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
         }
     try:
-        artifact, found = file_digests(card)
-        digest = card_digest(card, artifact, found)
+        versions = aliases.of(card, meant)
+        card = aliases.replaced(card, versions)
+        found = file_digests(card)
+        digest = card_digest(card, *found)  # where a model runs is no part of what it is
+        artifact, files = file_digests(pinned(card, *found), elsewhere=remote)
     except (AgenticError, OSError) as error:
+        if isinstance(error, AgenticError) and error.retryable:
+            raise
         return info.model_copy(update={"healthy": False, "why_unhealthy": str(error)})
     measured = measured_profile(card, digest)
     if measured is not None:
         update |= {"cost": measured.cost_per_1k / 1000.0 if measured.cost_per_1k else info.cost}
         update |= {name: value for name in ("latency_ms", "quality") if (value := getattr(measured, name)) is not None}
-    return info.model_copy(update={**update, "digest": digest, "artifact": artifact, "files": found})
-
-
-def file_digest(card: ModelCard, uri: str) -> str | None:
-    """The digest of one of the card's files: the pinned one, else that of its bytes; ``None`` of a remote one.
-
-    A pinned one is believed here and enforced when the model is loaded.
-
-    :raises ArtifactError: a local file cannot be had.
-    """
-    pinned = card.pinned(uri)
-    if pinned is not None:
-        return pinned
-    return tree_digest(resolve(uri, base=card.folder)) if is_local(uri) else None
+    frozen = {"digest": digest, "artifact": artifact, "files": files, "versions": versions}
+    return info.model_copy(update={**update, **frozen})
 
 
 def measured_profile(card: ModelCard, digest: str) -> Profile | None:

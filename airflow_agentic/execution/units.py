@@ -6,6 +6,7 @@ worker, or the process itself in a container of its own. Who calls decides about
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from airflow_agentic.execution.progress import Reporter
 from airflow_agentic.plan.ir import Infer
 from airflow_agentic.runtime import Predictor, predict_records
 from airflow_agentic.spec.model import ModelCard
+
+log = logging.getLogger(__name__)
 
 Start = Callable[[ModelCard], Predictor]
 """Gives the loaded predictor of a card; whoever gets it closes it."""
@@ -56,6 +59,7 @@ def infer_unit(
         return None
     pending = [shard for shard in shards if run.marker(node.id, shard) is None]
     if pending:
+        log.info("unit %d of %d for %r: %s", unit.number + 1, len(run.units()), node.model, _held(run, node, pending))
         reporter = Reporter(run.folder.store, node.id, node.model, unit.number, len(shards))
         for shard in shards:
             if shard not in pending:
@@ -118,12 +122,19 @@ def _predict(
 
 def _lost(run: Run, node: Infer, unit: Unit, shards: Sequence[ShardFile], why: object) -> str:
     missing = [shard for shard in shards if run.marker(node.id, shard) is None]
-    records = sum(run.selected(node, shard) for shard in missing)
-    numbers = f"{missing[0].number}" if len(missing) == 1 else f"{missing[0].number} to {missing[-1].number}"
     kept = len(shards) - len(missing)
     said = f"; {kept} of its shards stay committed" if kept else ""
-    return (
-        f"{node.model!r} lost unit {unit.number + 1} of {len(run.units())} "
-        f"(shard{'' if len(missing) == 1 else 's'} {numbers}, {records:,} record{'' if records == 1 else 's'}{said}): "
-        f"{why}"
-    )
+    held = _held(run, node, missing)
+    return f"{node.model!r} lost unit {unit.number + 1} of {len(run.units())} ({held}{said}): {why}"
+
+
+def _held(run: Run, node: Infer, shards: Sequence[ShardFile]) -> str:
+    """Which records of some shards are the node's: ``shards 1 to 2, 6 of the records 'r5' to 'r13'``."""
+    first, last = shards[0], shards[-1]
+    numbers = f"shard {first.number}" if first is last else f"shards {first.number} to {last.number}"
+    count = sum(run.selected(node, shard) for shard in shards)
+    try:
+        ids = [run.records(shard).column("record_id")[place].as_py() for shard, place in ((first, 0), (last, -1))]
+    except AgenticError:  # of what is wrong with the store something else tells
+        return f"{numbers}, {count:,} records"
+    return f"{numbers}, {count:,} of the records {ids[0]!r} to {ids[1]!r}"

@@ -35,6 +35,8 @@ class ModelInfo(Strict):
     """SHA-256 of the artifact as a run found it when it froze its plan; ``None`` of a remote one that is not pinned."""
     files: dict[str, str] = Field(default_factory=dict)
     """The same of the card's other files, by URI."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """What the card's URIs with an MLflow alias meant when a run froze its plan: URIs with a version."""
     healthy: bool = True
     why_unhealthy: str | None = None
 

@@ -1,12 +1,14 @@
 """Where a model's file is on this machine.
 
 URIs: a path or ``file://`` (relative ones start at the card's folder), ``package://DISTRIBUTION/path/in/it`` (of an
-installed distribution or package; located, never imported), and everything fsspec knows (``s3``, ``gs``, ``az``,
-``https``…), which is copied into a cache.
+installed distribution or package; located, never imported), those of registries (``models:/``, ``hf://``: see
+:mod:`airflow_agentic.runtime.sources`), and everything fsspec knows (``s3``, ``gs``, ``az``, ``https``…); what the last
+two name is copied into a cache.
 
 The cache, ``$AIRFLOW_AGENTIC_CACHE`` or ``~/.cache/airflow-agentic``. Invariants: an entry is a folder named by the
-pinned SHA-256, else by the URI and what its store says of the content (ETag, time, size); it appears by one rename,
-complete and checked; it is never written again. Deleting entries is safe while no model is being loaded.
+pinned SHA-256, else by the URI and what its store says of the content (ETag, time, size; of a commit the URI is
+enough); it appears by one rename, complete and checked; it is never written again. Deleting entries is safe while no
+model is being loaded.
 
 In a container the cache is a folder of the image or a volume, and has what the machine with the card has elsewhere: a
 pinned file that is not at its place is looked for there, as ``SHA256/NAME``. What is found by its digest is checked.
@@ -14,20 +16,23 @@ pinned file that is not at its place is looked for there, as ``SHA256/NAME``. Wh
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from airflow_agentic.artifacts.digests import tree_digest
-from airflow_agentic.exceptions import ArtifactError, ChecksumError, StoreError
+from airflow_agentic.exceptions import AgenticError, ArtifactError, ChecksumError, StoreError
+from airflow_agentic.runtime import sources
 
 CACHE_VARIABLE: Final = "AIRFLOW_AGENTIC_CACHE"
 
@@ -95,11 +100,22 @@ def new_entry(entry: Path, name: str, *, uri: str, sha256: str | None) -> Iterat
 
 def is_local(uri: str) -> bool:
     """Whether it names a file of this machine: a path, ``file://`` or ``package://``."""
-    return "://" not in uri or urlsplit(uri).scheme in {"file", "package"}
+    return not is_kept(uri) and ("://" not in uri or urlsplit(uri).scheme in {"file", "package"})
+
+
+def is_kept(uri: str) -> bool:
+    """Whether it names a file that a registry keeps: ``models:/`` or ``hf://``.
+
+    :raises ArtifactError: it names nothing there, or not for good.
+    """
+    return sources.understood(uri) is not None
 
 
 def file_name(uri: str) -> str:
-    """What the file or folder is called in the cache: the last part of the URI's path."""
+    """What the file or folder is called in the cache: the last part of the URI's path, else a model's name."""
+    kept = sources.understood(uri)
+    if kept is not None:
+        return kept.name
     path = unquote(urlsplit(uri).path) if "://" in uri else uri
     return PurePosixPath(path).name or "artifact"
 
@@ -158,15 +174,30 @@ def _package(name: str, inner: str) -> list[Path]:
     return [Path(place) / inner for place in (spec.submodule_search_locations or [])] if spec else []
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Remote:
+    """A file or folder elsewhere."""
+
+    state: Callable[[], Any]
+    """What it is called and what is known of its content, as JSON: differs where the content does."""
+    get: Callable[[Path], None]
+    """Copies it to a path."""
+
+    def entry(self) -> str:
+        """Of the cache, for the content it has now."""
+        return hashlib.sha256(json.dumps(self.state(), default=str, sort_keys=True).encode()).hexdigest()
+
+
 def _cached(uri: str, sha256: str | None, cache: Path) -> Path:
     name = file_name(uri)
     try:
-        import fsspec
-
-        store, path = fsspec.core.url_to_fs(uri)
-        entry = cache / (sha256 or _state(uri, store, path))
+        remote = _kept(uri, cache) if is_kept(uri) else _stored(uri)
+        entry = cache / (sha256 or remote.entry())
         if not (entry / name).exists():
-            _fetch(uri, store, path, entry, name, sha256)
+            with new_entry(entry, name, uri=uri, sha256=sha256) as place:
+                remote.get(place)
+    except AgenticError:
+        raise
     except FileNotFoundError as error:
         raise ArtifactError(f"{uri!r} does not exist") from error
     except ImportError as error:
@@ -174,13 +205,48 @@ def _cached(uri: str, sha256: str | None, cache: Path) -> Path:
     except ValueError as error:  # an unknown protocol
         raise ArtifactError(f"{uri!r} cannot be understood: {error}") from error
     except OSError as error:
+        if error.errno in sources.FULL:
+            raise StoreError(
+                f"{uri!r} does not fit into the cache {str(cache)!r}: {os.strerror(error.errno or 0)}; delete entries "
+                f"there, or set {CACHE_VARIABLE} to a folder with more space"
+            ) from error
         raise StoreError(f"{uri!r} cannot be read: {type(error).__name__}: {error}") from error
     return entry / name
 
 
-def _fetch(uri: str, store: Any, path: str, entry: Path, name: str, sha256: str | None) -> None:
-    with new_entry(entry, name, uri=uri, sha256=sha256) as place:
-        store.get(path, str(place), recursive=store.isdir(path))
+def _kept(uri: str, cache: Path) -> _Remote:
+    """Of a registry. What was fetched so that a run could pin it is there for the pinned entry, too."""
+
+    @functools.cache
+    def state() -> Any:
+        found = sources.find([uri])[uri]
+        if isinstance(found, AgenticError):
+            raise found
+        return [found.uri, found.state]
+
+    def get(target: Path) -> None:
+        fetched = cache / remote.entry() / target.name
+        if not fetched.exists():
+            sources.get(uri, target)
+        elif fetched.is_dir():
+            shutil.copytree(fetched, target, copy_function=os.link)
+        else:
+            os.link(fetched, target)
+
+    remote = _Remote(state=state, get=get)
+    return remote
+
+
+def _stored(uri: str) -> _Remote:
+    """Of a store that fsspec knows."""
+    import fsspec
+
+    store, path = fsspec.core.url_to_fs(uri)
+
+    def state() -> Any:
+        return [uri, sorted(store.find(path, detail=True).items()) if store.isdir(path) else store.info(path)]
+
+    return _Remote(state=state, get=lambda target: store.get(path, str(target), recursive=store.isdir(path)))
 
 
 def _appear(part: Path, entry: Path, name: str) -> None:
@@ -191,12 +257,3 @@ def _appear(part: Path, entry: Path, name: str) -> None:
         if not (entry / name).exists():  # an entry without its content: left by something else
             shutil.rmtree(entry, ignore_errors=True)
             part.rename(entry)
-
-
-def _state(uri: str, store: Any, path: str) -> str:
-    """A name for the content the store has now."""
-    if store.isdir(path):
-        found: Any = sorted(store.find(path, detail=True).items())
-    else:
-        found = store.info(path)
-    return hashlib.sha256(json.dumps([uri, found], default=str, sort_keys=True).encode()).hexdigest()

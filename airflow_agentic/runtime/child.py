@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from airflow_agentic.exceptions import AgenticError, ModelMemoryError, ModelUnavailableError, RecordError
 from airflow_agentic.runtime import framing
+from airflow_agentic.runtime.lifeline import ORPHANED, end_at_the_end_of
 from airflow_agentic.runtime.predictor import open_predictor
 from airflow_agentic.runtime.results import as_record_error
 from airflow_agentic.spec.base import build
@@ -21,9 +21,6 @@ from airflow_agentic.spec.source import Source
 
 if TYPE_CHECKING:
     from airflow_agentic.runtime.base import Predictor
-
-ORPHANED: Final = 3
-"""Exit code of a model process whose parent is gone."""
 
 
 def card_to_json(card: ModelCard) -> dict[str, Any]:
@@ -50,7 +47,7 @@ def serve(requests: int, replies: int, lifeline: int) -> None:
     for descriptor in (requests, replies, lifeline):
         os.set_inheritable(descriptor, False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it closes the pipe
-    _end_at_the_end_of(lifeline)
+    end_at_the_end_of(lifeline)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     predictor: Predictor | None = None
     with open(requests, "rb") as source, open(replies, "wb") as target:
@@ -114,22 +111,6 @@ def _portable(error: Exception) -> AgenticError:
     if isinstance(error, MemoryError):
         return ModelMemoryError(f"the model process is out of memory: {error}")
     return as_record_error(error)
-
-
-def _end_at_the_end_of(lifeline: int) -> None:
-    """Have the kernel end this process when its parent is gone, also where native code keeps the GIL for ever.
-
-    Its default action does: no thread of ours need run. ``PR_SET_PDEATHSIG`` would fire too early, when the *thread*
-    that started this process ends.
-    """
-    signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
-    try:
-        os.read(lifeline, 1)
-    except BlockingIOError:
-        return
-    os._exit(ORPHANED)  # it had ended before the kernel was asked
 
 
 def _end_with(parent: int) -> None:

@@ -29,6 +29,8 @@ CLOSE_SECONDS: Final = 5.0
 """How long a child may take to end by itself."""
 _SECRETS: Final = ("AIRFLOW__", "AIRFLOW_CONN_", "AIRFLOW_VAR_")
 """Variables of Airflow that hold connections and keys: nothing for a model."""
+HUB_OFFLINE: Final = "AIRFLOW_AGENTIC_HF_HUB_OFFLINE"
+"""What ``HF_HUB_OFFLINE`` was before it was set for the frameworks: whoever fetches an artifact goes by it."""
 _PIPE_BYTES: Final = 2**20
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _KILOBYTES: Final = re.compile(rb"^(VmHWM|VmRSS):\s+(\d+) kB", re.MULTILINE)
@@ -185,13 +187,14 @@ class ChildProcess:
 def environment(card: ModelCard) -> dict[str, str]:
     """The child's environment: this one's without Airflow's, our import path, the card's threads, quiet frameworks."""
     threads = str(card.runtime.threads)
+    given = inherited()
     fixed = {
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path),
         "PYTHONUNBUFFERED": "1",
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), threads),
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "true" if card.runtime.threads > 1 else "false",
+        HUB_OFFLINE: given.get("HF_HUB_OFFLINE", ""),
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
@@ -199,8 +202,13 @@ def environment(card: ModelCard) -> dict[str, str]:
         fixed["KERAS_BACKEND"] = "tensorflow"
     if not card.resources.gpu:
         fixed["CUDA_VISIBLE_DEVICES"] = ""  # a framework that finds a GPU takes its memory, asked or not
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", **inherited, **fixed}
+    return {"TF_CPP_MIN_LOG_LEVEL": "3", **given, **fixed}
+
+
+def inherited() -> dict[str, str]:
+    """What a child gets of this process: its environment without Airflow's, and its import path."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+    return {**environment, "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path)}
 
 
 def _carry(output: IO[bytes], name: str, said: deque[str]) -> None:

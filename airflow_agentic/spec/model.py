@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 
 from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
 from airflow_agentic.spec.explain import HANDLER_PATTERN, SHA256_PATTERN, VERSION_PATTERN, MisfitError
+from airflow_agentic.spec.kept import checked
 
 InputType = Literal["image", "text", "tabular", "bytes", "json", "tensor"]
 Framework = Literal["torch", "tensorflow", "onnx", "litert", "transformers", "python"]
@@ -19,6 +20,9 @@ ScoreKind = Literal["probability", "calibrated_probability", "margin", "other"]
 Runner = Literal["local", "kubernetes", "service", "queue", "spark"]
 HandlerPath = Annotated[str, Field(pattern=HANDLER_PATTERN)]
 """``package.module:Name``. Imported only to load the model, and only if ``allowed_handlers`` has it."""
+
+FileUri = Annotated[str, AfterValidator(checked)]
+"""A path or URI of a file or folder; one of a registry must say which version or commit."""
 
 Numbers = Annotated[
     tuple[float, ...],
@@ -50,7 +54,7 @@ class ImageEncoding(Strict):
 class TextEncoding(Strict):
     """How text becomes token tensors (Hugging Face ``tokenizers`` file), or is passed as strings."""
 
-    tokenizer: str | None = None
+    tokenizer: FileUri | None = None
     """URI of a ``tokenizer.json``; without it the model is given the strings."""
     max_length: int = Field(default=256, gt=0, le=32768)
     """Longer texts are cut to this many tokens."""
@@ -91,8 +95,9 @@ class Runtime(Strict):
     """What loads the model."""
 
     framework: Framework
-    artifact: str | None = None
-    """``file`` path, ``s3://``, ``gs://``… or ``package://distribution/path/in/it``. For torch ``.pt2`` is
+    artifact: FileUri | None = None
+    """A path, ``s3://``, ``gs://``…, ``package://distribution/path/in/it``, ``models:/name/version/path`` or
+    ``models:/name@alias/path`` (MLflow), or ``hf://org/name@commit/path`` (Hugging Face hub). For torch ``.pt2`` is
     ``torch.export``, ``.pth`` with ``class`` a state dict, else TorchScript; for tensorflow a folder is a SavedModel,
     ``.keras`` a Keras file."""
     sha256: str | None = Field(default=None, pattern=SHA256_PATTERN)
@@ -145,7 +150,7 @@ class Output(Strict):
 
     classes: str | list[str] | None = None
     """The label space: its name, or its labels in the order of the model's outputs."""
-    labels: str | None = None
+    labels: FileUri | None = None
     """URI of a text file with one label a line, in the order of the model's outputs; for a named label space."""
     label_map: dict[str, str] = Field(default_factory=dict)
     """The model's labels → the label space's labels."""

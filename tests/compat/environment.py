@@ -22,6 +22,9 @@ PINNED: Final = "apache-airflow[amazon,celery,cncf-kubernetes,common-messaging,g
 THEIRS: Final = "apache-airflow[celery,cncf-kubernetes,git,postgres]"
 """What is installed."""
 PROBE: Final = Path(__file__).with_name("probe.py")
+ROOT: Final = Path(__file__).resolve().parents[2]
+TOOLS: Final = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "kubernetes-validate")
+"""What unit tests need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,15 @@ class Environment:
     def install(self, what: str) -> None:
         """Install it, held to the constraints."""
         uv("pip", "install", "--python", self.python, "--constraint", self.constraints, what)
+
+    def test(self, *paths: str) -> str:
+        """What pytest says of these tests of ours, run by its interpreter; pytest lies outside of the environment."""
+        tools = self.folder / "tools"
+        held = ("--python", self.python, "--constraint", self.constraints)
+        uv("pip", "install", "--target", tools, *held, *TOOLS)
+        inside = {**os.environ, "AIRFLOW_HOME": str(self.home), "PYTHONPATH": str(tools)}
+        chosen = ("-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "-p", "no:cacheprovider", "-W", "default")
+        return call(self.python, "-P", "-m", "pytest", *chosen, *(ROOT / path for path in paths), environment=inside)
 
     def uninstall(self, *names: str) -> None:
         """Remove distributions; what they required stays, as with pip."""

@@ -117,6 +117,14 @@ def test_the_commands(installed: History, there: bool) -> None:
             installed.together().command("agentic", "validate", project)
 
 
+@pytest.mark.feature("`runner: kubernetes`")
+def test_models_in_pods(installed: History, there: bool) -> None:
+    said = installed.environment.test("tests/unit/operators", "tests/unit/dagbuilder/test_pods.py")
+
+    assert there
+    assert re.search(r"^\d+ passed", said.splitlines()[-1].strip("= "))
+
+
 @pytest.mark.feature("`airflow.sdk.conf`")
 def test_our_section_is_read(facts: dict[str, Any], there: bool) -> None:
     assert facts["sdk"]["conf"] is there

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from services import require
-from stored import moto_server
+
+from scripts.s3 import moto_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
-from stored import s3_options, s3_store
+from stored import s3_store
 
 from airflow_agentic import tables
 from airflow_agentic.artifacts import Markers, NotFoundError, Store
 from airflow_agentic.exceptions import ArtifactError, ChecksumError, InputError
+from scripts.s3 import s3_options
 
 if TYPE_CHECKING:
     from pathlib import Path

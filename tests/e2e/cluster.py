@@ -9,20 +9,22 @@ import copy
 import os
 import re
 import time
-import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.stream import stream
 from services import require
+
+from scripts.cluster import connected, namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+__all__ = ["account", "cluster", "eventually", "execute", "namespace", "objects"]
+
 HOW: Final = "needs a cluster: make e2e KUBECONFIG=FILE, of kind or any other"
-RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
 PATIENCE: Final = 120.0
 """Seconds after which something that should happen has failed."""
 
@@ -31,19 +33,8 @@ PATIENCE: Final = 120.0
 def cluster() -> Iterator[client.ApiClient]:
     """The cluster of ``KUBECONFIG``, with its administrator's rights."""
     require(os.environ.get("KUBECONFIG"), HOW)
-    with config.new_client_from_config(os.environ["KUBECONFIG"]) as api:
+    with connected() as api:
         yield api
-
-
-@contextmanager
-def namespace(api: client.ApiClient, name: str) -> Iterator[str]:
-    """A namespace in which only pods of the level ``restricted`` may run; deleted afterwards."""
-    core, full = client.CoreV1Api(api), f"{name}-{uuid.uuid4().hex[:8]}"
-    core.create_namespace({"metadata": {"name": full, "labels": RESTRICTED}})
-    try:
-        yield full
-    finally:
-        core.delete_namespace(full)
 
 
 def eventually(look: Callable[[], Any], *, what: str, patience: float = PATIENCE) -> Any:

@@ -13,10 +13,11 @@ from cluster import cluster, namespace
 from kubernetes import client
 from services import require
 from stage import BUCKET, HANDLERS, SECRET, Stage
-from stored import s3_options, s3_server
 
 from scripts.airflow_parts import AirflowParts
+from scripts.cluster import host_address
 from scripts.postgres import PostgresServer, programs
+from scripts.s3 import s3_environment, s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +39,7 @@ def api() -> Iterator[client.ApiClient]:
 @pytest.fixture(scope="session")
 def endpoint(api: client.ApiClient) -> Iterator[str]:
     """An S3 server on this machine, where the cluster's pods reach it; HOST_ADDRESS says where, if not at the node."""
-    (node, *_) = client.CoreV1Api(api).list_node().items
-    address = next(one.address for one in node.status.addresses if one.type == "InternalIP")
-    with s3_server(os.environ.get("HOST_ADDRESS", address), BUCKET) as found:
+    with s3_server(host_address(api), BUCKET) as found:
         yield found
 
 
@@ -48,8 +47,7 @@ def endpoint(api: client.ApiClient) -> Iterator[str]:
 def stage(api: client.ApiClient, endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """An Airflow without Dags, and a namespace for its pods; a test adds a project with Dags of its own names."""
     require(programs(), "needs PostgreSQL: apt-get install postgresql")
-    options = {f"AWS_{key.upper()}": value for key, value in s3_options(endpoint).items()}
-    options["AWS_ALLOW_HTTP"] = "true"
+    options = s3_environment(endpoint)
     code = Path(slow_models.__file__)
     inherited = tmp_path_factory.mktemp("inherited")
     (inherited / "airflow_local_settings.py").write_text(PRELOAD)

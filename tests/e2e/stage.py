@@ -13,12 +13,12 @@ import pytest
 import slow_models
 from cluster import eventually
 from kubernetes import client
-from stored import s3_options
 
 from airflow_agentic import Workflow, __version__
 from airflow_agentic.artifacts import Store
 from airflow_agentic.coordinator import Coordinator
 from airflow_agentic.pipeline.inputs import Input, read_records
+from scripts.s3 import s3_options
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cluster import eventually
 from stage import Stage
@@ -48,8 +48,19 @@ def _committed(stage: Stage, pod: client.V1Pod) -> int:
     return str(stage.pods.read_namespaced_pod_log(pod.metadata.name, stage.space)).count(PREDICTED)
 
 
+def unit(stage: Stage, dag_id: str, run_id: str) -> dict[str, Any]:
+    """The only unit of the run, as Airflow knows it."""
+    (found,) = (each for each in stage.server.tasks(dag_id, run_id) if each["map_index"] >= 0)
+    return found
+
+
+def in_state(stage: Stage, dag_id: str, run_id: str, state: str) -> None:
+    """Wait for the unit's Airflow task."""
+    eventually(lambda: unit(stage, dag_id, run_id)["state"] == state, what=f"the unit of {dag_id} {state}")
+
+
 def computed(stage: Stage, dag_id: str, run_id: str) -> int:
     """How many shards the second try of the run's only unit computed."""
-    (unit,) = (each for each in stage.server.tasks(dag_id, run_id) if each["map_index"] >= 0)
-    said = stage.server.task_log(dag_id, run_id, unit["task_id"], try_number=2, map_index=unit["map_index"])
+    found = unit(stage, dag_id, run_id)
+    said = stage.server.task_log(dag_id, run_id, found["task_id"], try_number=2, map_index=found["map_index"])
     return len({line.partition("airflow_agentic.container")[2] for line in said.splitlines() if PREDICTED in line})

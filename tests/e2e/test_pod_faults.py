@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from breaking import FULL, READ_ONLY, store_that_refuses
 from stage import BUCKET, PYTHON, ROUTE, Stage, expected, inbox, slow
-from stored import s3_options
-from stories import Story, asked_for, computed, started, under_way
+from stories import Story, asked_for, computed, in_state, started, under_way, unit
 
 from airflow_agentic.artifacts import Store
 from airflow_agentic.artifacts.digests import tree_digest
+from scripts.cluster import host_address
+from scripts.s3 import s3_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ kubernetes: {{fetch: true}}
 @pytest.fixture(scope="module")
 def project(stage: Stage) -> Iterator[Path]:
     """A Dag for each story."""
-    address = os.environ.get("HOST_ADDRESS", stage.endpoint.split("//")[1].rpartition(":")[0])
+    address = host_address(stage.api)
     with ExitStack() as stack:
         refusing = {
             name: {"env_vars": {"AWS_ENDPOINT": stack.enter_context(store_that_refuses(address, *how))}}
@@ -70,6 +70,12 @@ def project(stage: Stage) -> Iterator[Path]:
             "predicting": stage.workflow("predicting", route=MANY),
             "committed": stage.workflow("committed", route=MANY.replace("first", "lingering")),
             "twice": stage.workflow("twice", route=TWICE),
+            **{
+                name: stage.workflow(
+                    name, route=MANY.replace("first", "slowest"), deferrable=deferrable, termination_grace_period=2
+                )
+                for name, deferrable in (("cancelled", False), ("cancelled-deferred", True))
+            },
             "no-image": stage.workflow(
                 "no-image", route=ONCE, image="airflow-agentic/none:0", startup_timeout_seconds=20
             ),
@@ -84,6 +90,7 @@ def project(stage: Stage) -> Iterator[Path]:
         models = {
             "first": slow("first", seconds=0.5),
             "lingering": slow("lingering", linger=30),
+            "slowest": slow("slowest", seconds=60),
             "hungry": slow("hungry", isolation="process", mebibytes=4000),
             "starving": slow("starving", mebibytes=4000),
             **{name: FETCHED.format(name=name, image=PYTHON) for name in ("missing", "damaged")},
@@ -139,8 +146,28 @@ def two_runs_at_once(stage: Stage, project: Path) -> None:
     assert [stage.tries("twice", run_id) for run_id in runs] == [[1, 1], [1, 1]]
 
 
+def cancelled(dag_id: str, state: str) -> Story:
+    """Somebody marks the run failed, in the UI or by the REST API, which are one."""
+
+    def told(stage: Stage, project: Path) -> None:
+        run_id = stage.start(dag_id)
+        started(stage, dag_id)
+        in_state(stage, dag_id, run_id, state)
+        stage.server.request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", body={"state": "failed"})
+
+        stage.no_pod_left(dag_id)
+        assert unit(stage, dag_id, run_id)["state"] == "failed"
+
+    return told
+
+
 STORIES: Final[dict[str, Story]] = {
-    each.__name__: each for each in (starting, predicting, after_the_last_commit, two_runs_at_once)
+    "deleted while starting": starting,
+    "deleted while predicting": predicting,
+    "deleted after the last commit": after_the_last_commit,
+    "two runs at once": two_runs_at_once,
+    "cancelled": cancelled("cancelled", "running"),
+    "cancelled, deferred": cancelled("cancelled-deferred", "deferred"),
 }
 
 
@@ -183,7 +210,7 @@ def test_a_fault_says_cause_pod_and_next_step(stage: Stage, failing: dict[str, s
     log = stage.failed(name, failing[name])
 
     model = name if name in {"missing", "damaged", "hungry", "starving"} else "first"
-    lost = f"{model!r} lost unit 1 of 1 (shards 0 to 3, 4 records): it ended without committing"
+    lost = f"{model!r} lost unit 1 of 1 (shards 0 to 3, 4 of the records 'r0' to 'r3'): it ended without committing"
     said = [lost, f"pod text-classification-{model}-", *MESSAGES[name]]
     assert [text for text in said if text not in log] == [], log
     assert "the pod was deleted from outside" not in log

@@ -156,7 +156,7 @@ def test_a_model_that_ends_or_is_ended_loses_its_shard_and_no_other(project: Pro
         assert said in project.failed[f"{name}.{name}[0]"]
         assert answers[name]["error"]["retryable"]
     assert project.failed["exit.exit[0]"].startswith(
-        "'exit' lost unit 1 of 1 (shard 1, 1 record; 1 of its shards stay committed): "
+        "'exit' lost unit 1 of 1 (shard 1, 1 of the records 'exit' to 'starve'; 1 of its shards stay committed): "
     )
 
 

@@ -101,7 +101,7 @@ def test_a_unit_that_is_asked_to_stop_resumes_after_what_it_committed(tmp_path: 
         signal.signal(signal.SIGTERM, before)
 
     assert str(caught.value) == (
-        "'b' lost unit 1 of 1 (shards 1 to 2, 6 records; 1 of its shards stay committed): "
+        "'b' lost unit 1 of 1 (shards 1 to 2, 6 of the records 'r5' to 'r13'; 1 of its shards stay committed): "
         "the container was asked to stop (SIGTERM)"
     )
     lost = read_progress(run.folder.store, node.id, 0)

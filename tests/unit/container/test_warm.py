@@ -336,7 +336,7 @@ def test_sigterm_ends_it_after_the_shard_in_hand(waiting: Waiting) -> None:
     assert code == Exit.RETRY
     assert words is not None
     assert words.message == (
-        "'b' lost unit 1 of 1 (shards 1 to 2, 6 records; 1 of its shards stay committed): "
+        "'b' lost unit 1 of 1 (shards 1 to 2, 6 of the records 'r5' to 'r13'; 1 of its shards stay committed): "
         "the container was asked to stop (SIGTERM)"
     )
     assert ended(other)[0] == Exit.RETRY
@@ -373,7 +373,7 @@ def test_a_client_that_goes_stops_its_unit_after_the_shard_in_hand(waiting: Wait
         code, words, _ = ended(client)
         assert code == Exit.RETRY
         assert words is not None
-        assert words.message.startswith("'b' lost unit 1 of 1 (shards 1 to 2, 6 records; 1 of its shards stay ")
+        assert words.message.startswith("'b' lost unit 1 of 1 (shards 1 to 2, 6 of the records ")
     assert server.stderr is not None
     lost = next(line for line in server.stderr if "lost unit" in line)
     assert "whoever handed it over is gone, or was asked to stop (SIGTERM)" in json.loads(lost)["event"]

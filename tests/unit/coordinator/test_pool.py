@@ -218,6 +218,25 @@ async def test_one_model_with_few_and_with_all_classes() -> None:
     await pool.close()
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"artifact": "models:/a/1"}, {"artifact": "models:/a/2"}),
+        ({"sha256": "1" * 64}, {"sha256": "2" * 64}),
+        ({"text": {"tokenizer": "models:/a/1/t.json"}}, {"text": {"tokenizer": "models:/a/2/t.json"}}),
+        ({"files": {"t.json": "1" * 64}}, {"files": {"t.json": "2" * 64}}),
+    ],
+)
+async def test_one_model_of_other_files(one: dict[str, Any], other: dict[str, Any]) -> None:
+    world = World()
+    pool = ModelPool(starter=world.start)
+    common = {"framework": "onnx", "artifact": "a.onnx", "text": {"tokenizer": "t.json"}}
+    for said in (one, other, one):
+        await ask(pool, card("a", classes=MOODS, runtime={**common, **said}))
+    assert (world.loads["a"], world.calls["a"]) == (2, 3)
+    await pool.close()
+
+
 async def test_a_hanging_process_is_killed_and_a_new_one_answers() -> None:
     """A real child process; loading it takes a second or so."""
     model = card(

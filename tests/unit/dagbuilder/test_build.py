@@ -134,6 +134,16 @@ def test_records_reach_no_stored_dag(project: ProjectFolder) -> None:
     assert "predictions" not in stored(project.workflow("input: {uri: inbox/}", routes=CASCADE).dag())
 
 
+def test_more_units_than_airflow_maps_are_refused(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "5")
+    build_dag(project.workflow("parallelism: 5", routes=CASCADE))
+
+    with pytest.raises(
+        CompileError, match=r"parallelism: Airflow maps at most 5 Airflow tasks here \(\[core\] max_map"
+    ):
+        build_dag(project.workflow("parallelism: 6", routes=CASCADE))
+
+
 def test_least_loaded_needs_the_compact_layout(project: ProjectFolder) -> None:
     workflow = project.workflow(routes="[{name: main, use: {single: [cheap, strong]}, policy: least-loaded}]")
 

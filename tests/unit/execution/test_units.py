@@ -9,7 +9,7 @@ from builders import card, compiled
 from executing import MOODS, World, records, started
 
 from airflow_agentic.exceptions import ModelLoadError, ModelUnavailableError, PlanMismatchError
-from airflow_agentic.execution import Run, UnitSummary, infer_unit
+from airflow_agentic.execution import Run, UnitSummary, collect_unit, infer_unit
 from airflow_agentic.plan.ir import Gate, Infer, Route
 from airflow_agentic.runtime import Predictor
 from airflow_agentic.spec import ModelCard
@@ -66,7 +66,8 @@ def test_a_loss_says_what_the_unit_still_lacks() -> None:
     with pytest.raises(ModelUnavailableError) as caught:
         infer_unit(run, node, run.units()[0], world.start, on_shard=die_later)
     assert str(caught.value) == (
-        "'b' lost unit 1 of 1 (shards 1 to 2, 6 records; 1 of its shards stay committed): the process of model 'b' died"
+        "'b' lost unit 1 of 1 (shards 1 to 2, 6 of the records 'r5' to 'r13'; 1 of its shards stay committed): "
+        "the process of model 'b' died"
     )
     assert world.closed["b"] == 1
     again = infer_unit(run, node, run.units()[0], World().start)
@@ -78,7 +79,24 @@ def test_a_loss_of_one_shard_of_several_units() -> None:
     run, node = routed(parallelism=3)
     with pytest.raises(ModelUnavailableError) as caught:
         infer_unit(run, node, run.units()[2], World(lost=frozenset("b")).start)
-    assert str(caught.value) == "'b' lost unit 3 of 3 (shard 2, 3 records): the process of model 'b' died"
+    lost = "'b' lost unit 3 of 3 (shard 2, 3 of the records 'r10' to 'r13')"
+    assert str(caught.value) == f"{lost}: the process of model 'b' died"
+
+
+def test_a_unit_says_which_records_it_holds(caplog: pytest.LogCaptureFixture) -> None:
+    run, node = routed(parallelism=3)
+    with caplog.at_level("INFO"):
+        infer_unit(run, node, run.units()[1], World().start)
+        infer_unit(run, node, run.units()[1], World().start)
+
+    assert caplog.messages == ["unit 2 of 3 for 'b': shard 1, 3 of the records 'r5' to 'r9'"]
+
+
+def test_a_loss_is_told_though_the_records_cannot_be_read() -> None:
+    run, node = routed(parallelism=3)
+    run.folder.store.delete(run.shards[2].data.name)
+    with pytest.raises(ModelUnavailableError, match=r"lost unit 3 of 3 \(shard 2, 3 records\): it ended without"):
+        collect_unit(run, node, run.units()[2])
 
 
 def test_a_model_that_cannot_be_loaded_is_no_loss() -> None:

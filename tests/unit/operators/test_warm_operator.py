@@ -207,7 +207,7 @@ def test_a_lost_connection_is_judged_by_what_is_committed(handed: Handed, work: 
         handed.execute(cut)
     assert not isinstance(caught.value, AirflowFailException)
     assert str(caught.value) == (
-        "'b' lost unit 2 of 2 (shards 1 to 2, 6 records): it ended without committing them\n"
+        "'b' lost unit 2 of 2 (shards 1 to 2, 6 of the records 'r5' to 'r13'): it ended without committing them\n"
         "pod warm-1: the connection was cut"
     )
 
