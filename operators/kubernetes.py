@@ -113,7 +113,8 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
                 remote_pod = self.pod_manager.read_pod(remote_pod)
             self._last_pod = remote_pod
             if not self.shared_storage:
-                self._parcels = [line for line in self._lines(remote_pod) if line.startswith(LINE)]
+                with suppress(Exception):
+                    self._parcels = [line for line in self._lines(remote_pod) if line.startswith(LINE)]
         super().cleanup(pod, remote_pod, *args, **kwargs)
 
     def _write_logs(  # type: ignore[override]  # the parent's is wrapped by a decorator without types

@@ -29,32 +29,35 @@ class Way:
     def __init__(self, host: str, port: int) -> None:
         self._server = (host, port)
         self._open: set[socket.socket] = set()
-        self._listener = self._listen(0)
+        self._cut = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
+        self.turned_away = 0
+        """Connections that were closed at once while it was cut."""
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self, seconds: float) -> None:
-        """Break every connection, and take none for so long."""
-        self.close()
+        """Break every connection, and turn all away for so long."""
+        self._cut = True
+        for each in tuple(self._open):
+            _end(each)
         time.sleep(seconds)
-        self._listener = self._listen(self.port)
+        self._cut = False
 
     def close(self) -> None:
         """Take no connection any more."""
         for each in (self._listener, *self._open):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            _end(each)
             each.close()
-        self._open.clear()
 
-    def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port))
-        threading.Thread(target=self._accept, args=[listener], daemon=True).start()
-        return listener
-
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                near, _ = listener.accept()
+                near, _ = self._listener.accept()
+                if self._cut:
+                    near.close()
+                    self.turned_away += 1
+                    continue
                 far = socket.create_connection(self._server)
                 self._open |= {near, far}
                 for one, other in ((near, far), (far, near)):
@@ -65,8 +68,12 @@ class Way:
             while data := one.recv(CHUNK):
                 other.sendall(data)
         for each in (one, other):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            _end(each)
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -71,6 +71,7 @@ def api_server_away(dag_id: str) -> Story:
         pod = started(stage, dag_id, shards=1)
         WAYS[dag_id].cut(AWAY_SECONDS)
 
+        assert WAYS[dag_id].turned_away
         assert stage.succeeded(dag_id, run_id) == expected(project / "workflows" / f"{dag_id}.yaml")
         assert pods_named(stage.logs(dag_id, run_id), pod.metadata.name) == {pod.metadata.name}
         stage.no_pod_left(dag_id)

@@ -144,6 +144,7 @@ def two_runs_at_once(stage: Stage, project: Path) -> None:
     answers = expected(project / "workflows" / "twice.yaml")
     assert [stage.succeeded("twice", run_id) for run_id in runs] == [answers, answers]
     assert [stage.tries("twice", run_id) for run_id in runs] == [[1, 1], [1, 1]]
+    assert len({stage.server.xcom("twice", run_id, "publish")["uri"] for run_id in runs}) == 2
 
 
 def cancelled(dag_id: str, state: str) -> Story:
