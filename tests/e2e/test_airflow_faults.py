@@ -125,11 +125,16 @@ def ended(stage: Stage, dag_id: str) -> int:
     return sum(pod.status.phase in {"Succeeded", "Failed"} for pod in stage.pods_of(dag_id))
 
 
+def waiting_in_the_triggerer(stage: Stage, project: Path) -> None:
+    """One after the other: who is killed sees no API server that is away."""
+    api_server_away("away-deferred")(stage, project)
+    triggerer_killed(stage, project)
+
+
 STORIES: Final[dict[str, Story]] = {
     "api server away": api_server_away("away"),
-    "api server away, deferred": api_server_away("away-deferred"),
     "worker killed": worker_killed,
-    "triggerer killed": triggerer_killed,
+    "deferred: api server away, triggerer killed": waiting_in_the_triggerer,
 }
 
 

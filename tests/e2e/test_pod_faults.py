@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from breaking import FULL, READ_ONLY, store_that_refuses
+from cluster import eventually
 from stage import BUCKET, PYTHON, ROUTE, Stage, expected, inbox, slow
 from stories import Story, asked_for, computed, in_state, started, under_way, unit
 
@@ -154,6 +155,8 @@ def cancelled(dag_id: str, state: str) -> Story:
         run_id = stage.start(dag_id)
         started(stage, dag_id)
         in_state(stage, dag_id, run_id, state)
+        if state == "deferred":
+            eventually(lambda: "Checking pod" in stage.logs(dag_id, run_id), what="a trigger that looks at the pod")
         stage.server.request("PATCH", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}", body={"state": "failed"})
 
         stage.no_pod_left(dag_id)
