@@ -61,6 +61,7 @@ kind: Workflow
 name: {name}
 runner: kubernetes
 kubernetes: {kubernetes}
+models: ../models
 input: ../{records}.jsonl
 parallelism: {parallelism}
 shard: {{rows: {rows}}}
@@ -79,8 +80,12 @@ import json
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import Param, dag, task
+from kubernetes.client import models as k8s
 
 POD = json.loads("""{pod}""")
+POD["env_from"] = [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name="{secret}"))]
+POD["volumes"] = [k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource())]
+POD["volume_mounts"] = [k8s.V1VolumeMount(name="scratch", mount_path="/tmp")]
 
 
 @dag(schedule=None, dag_id="hand", catchup=False, params={{"units": Param([], type="array")}})
@@ -275,7 +280,7 @@ def _dags(project: Path, space: str) -> None:
         )
         (project / folder / f"{name}.yaml").write_text(text)
     (project / "agentic.py").write_text(AGENTIC)
-    (project / "hand.py").write_text(HAND.format(pod=json.dumps(_pod(settings))))
+    (project / "hand.py").write_text(HAND.format(pod=json.dumps(_pod(settings)), secret=SECRET))
     (project / ".airflowignore").write_text("models/\nworkflows/\nby-hand/\n")
 
 
@@ -288,8 +293,6 @@ def _pod(settings: dict[str, Any]) -> dict[str, Any]:
         "automount_service_account_token": False,
         "security_context": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "container_security_context": restricted,
-        "volumes": [{"name": "scratch", "empty_dir": {}}],
-        "volume_mounts": [{"name": "scratch", "mount_path": "/tmp"}],  # of the pod
         "log_pod_spec_on_failure": False,
     }
 
