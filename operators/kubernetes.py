@@ -158,16 +158,14 @@ class KubernetesInferenceOperator(KubernetesPodOperator):
         hook = ArtifactStoreHook()
         allowed = settings_list("allowed_handlers")
         grace = max(1, (self.termination_grace_period or GRACE_SECONDS) - 5)
-        environment = parsed("env_vars", hook.environment)
-        base = ""
         if self.shared_storage:
-            base = reachable_store(self.artifacts or hook.base, self.volume_mounts)
+            base, environment = reachable_store(self.artifacts or hook.base, self.volume_mounts), hook.environment
         else:
-            environment = parsed("env_vars", {VARIABLE: send(run, node, unit)})
+            base, environment = "", {VARIABLE: send(run, node, unit)}
         reference = reference_of(run, node, unit, base=base, allowed_handlers=allowed)
         told = reference.to_arguments(parcel=not self.shared_storage)
         self.arguments = self.arguments or ["unit", *told, f"--grace={grace}"]
-        self.env_vars = merged("env_vars", environment, parsed("env_vars", self.env_vars))
+        self.env_vars = merged("env_vars", parsed("env_vars", environment), parsed("env_vars", self.env_vars))
         if self.fetch:
             self._fetch(base, node_card(run.plan, node))
 

@@ -27,6 +27,8 @@ from kubernetes.client import ApiClient
 from kubernetes.client import models as k8s
 
 from airflow_agentic.container.logs import shown
+from airflow_agentic.exceptions import CompileError
+from airflow_agentic.spec.base import Spec
 from airflow_agentic.spec.model import ModelCard
 
 GPU: Final = "nvidia.com/gpu"
@@ -75,6 +77,11 @@ class PodArgumentError(ValueError):
     def __init__(self, argument: str, message: str) -> None:
         self.argument = argument
         super().__init__(message)
+
+    def refusal(self, spec: Spec, *place: str) -> CompileError:
+        """The same as a problem of ``spec``, at the place where the argument is written."""
+        message, _, hint = str(self).partition("\n")
+        return CompileError(spec.problem(place, message, hint or None))
 
 
 def pod_arguments(card: ModelCard, *layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import base64
 import binascii
 import hashlib
 import json
-import logging
 import os
 import re
 import sys
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from airflow_agentic.artifacts import Marker, Store
     from airflow_agentic.execution import Run, Unit
     from airflow_agentic.plan.ir import Infer
-
-log = logging.getLogger(__name__)
 
 VARIABLE: Final = "AIRFLOW_AGENTIC_PARCEL"
 MOST_SENT: Final = 96 * 1024

@@ -38,8 +38,7 @@ def operator(workflow: WorkflowSpec, plan: Plan, model: str) -> tuple[type[BaseO
         found = pod_arguments(card, workflow.kubernetes)
     except PodArgumentError as error:
         owner: Spec = workflow if error.argument in workflow.kubernetes else card
-        message, _, hint = str(error).partition("\n")
-        raise CompileError(owner.problem(("kubernetes", error.argument), message, hint or None)) from error
+        raise error.refusal(owner, "kubernetes", error.argument) from error
     if found.pop("warm", False):
         return WarmInferenceOperator, {name: found[name] for name in _WARM if name in found}
     if not found.get("image"):

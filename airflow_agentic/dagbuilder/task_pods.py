@@ -64,8 +64,7 @@ def in_objects(spec: WorkflowSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return {**given, "pod_override": parsed("pod_override", given.get("pod_override"))}
     except PodArgumentError as error:
-        message, _, hint = str(error).partition("\n")
-        raise CompileError(spec.problem(("task", "executor_config", "pod_override"), message, hint or None)) from error
+        raise error.refusal(spec, "task", "executor_config", "pod_override") from error
 
 
 def _pod(spec: WorkflowSpec, cards: Sequence[ModelCard]) -> k8s.V1Pod | None:
@@ -89,8 +88,7 @@ def _arguments(card: ModelCard) -> dict[str, Any]:
             try:
                 found[name] = parsed(name, card.kubernetes[name])
             except PodArgumentError as error:
-                message, _, hint = str(error).partition("\n")
-                raise CompileError(card.problem(("kubernetes", name), message, hint or None)) from error
+                raise error.refusal(card, "kubernetes", name) from error
     return found
 
 

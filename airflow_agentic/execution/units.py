@@ -134,7 +134,8 @@ def _held(run: Run, node: Infer, shards: Sequence[ShardFile]) -> str:
     numbers = f"shard {first.number}" if first is last else f"shards {first.number} to {last.number}"
     count = sum(run.selected(node, shard) for shard in shards)
     try:
-        ids = [run.records(shard).column("record_id")[place].as_py() for shard, place in ((first, 0), (last, -1))]
+        begin = run.records(first).column("record_id")
+        end = begin if first is last else run.records(last).column("record_id")
     except AgenticError:  # of what is wrong with the store something else tells
         return f"{numbers}, {count:,} records"
-    return f"{numbers}, {count:,} of the records {ids[0]!r} to {ids[1]!r}"
+    return f"{numbers}, {count:,} of the records {begin[0].as_py()!r} to {end[-1].as_py()!r}"
