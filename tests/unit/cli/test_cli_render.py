@@ -13,8 +13,9 @@ import pytest
 from airflow_agentic import tables
 from airflow_agentic.cli.outputs import Screen
 from airflow_agentic.cli.progress import Progress, progress
-from airflow_agentic.cli.render import Lines, Summary, aligned, answer_document, record_name
+from airflow_agentic.cli.render import Lines, Summary, aligned, record_name
 from airflow_agentic.coordinator import ModelPool
+from airflow_agentic.pipeline.document import answer_document
 from airflow_agentic.pipeline.inputs import inline_records
 from airflow_agentic.plan import Plan
 from airflow_agentic.project import Project

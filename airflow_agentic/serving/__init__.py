@@ -1,0 +1,1 @@
+"""What answers over HTTP: model servers and the gateway. Never imports Airflow."""
