@@ -1,1 +1,1 @@
-"""What answers over HTTP: model servers and the gateway. Never imports Airflow."""
+"""Serving: models and workflows as services that answer requests. Never imports Airflow."""
