@@ -64,8 +64,8 @@ class Row(NamedTuple):
     """Where its relative URIs start."""
     size: int
     """Bytes, about; chunks are cut by it."""
-    error: str | None = None
-    """Why it could not be read; ``value`` is then what is left of it."""
+    error: str | RecordError | None = None
+    """Why it could not be read; ``value`` is then what is left of it. A text is a ``bad_record``."""
 
 
 @dataclass(slots=True)
@@ -176,7 +176,7 @@ def _draft(row: Row, rules: RowRules) -> _Draft:
         elif row.error is None:
             _set_input(draft, *_whole(row.value))
         if row.error is not None:
-            raise RecordError("bad_record", row.error)
+            raise row.error if isinstance(row.error, RecordError) else RecordError("bad_record", row.error)
     except RecordError as error:
         draft.fail(error)
         draft.content = _shown(row.value)

@@ -26,6 +26,8 @@ class Limits:
     """Of a request that brings no deadline and whose workflow has none."""
     body_seconds: float = 30.0
     """Until a request's body must have come; of NDJSON until the next bytes must have."""
+    uri_seconds: float = 20.0
+    """One URI may take to be read."""
     drain_seconds: float = 30.0
     """How long a stopped gateway lets running requests go on."""
 

@@ -120,7 +120,12 @@ async def test_wrong_fields_are_named_all_at_once(document: dict[str, Any], erro
     [
         (b"{", JSON, 400, "the body is no JSON: unexpected end of data at line 1, column 2"),
         (b"", JSON, 400, "the body is no JSON: Input is a zero-length, empty document at line 1, column 1"),
-        (b'{"input": NaN}', JSON, 400, "the body is no JSON: unexpected character, expected a JSON value at line 1, column 11"),
+        (
+            b'{"input": NaN}',
+            JSON,
+            400,
+            "the body is no JSON: unexpected character, expected a JSON value at line 1, column 11",
+        ),
         (
             b"[]",
             JSON,
