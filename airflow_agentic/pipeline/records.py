@@ -98,13 +98,19 @@ class RowRules:
 
 
 def normalise(
-    rows: Iterable[Row], rules: RowRules, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES
+    rows: Iterable[Row],
+    rules: RowRules,
+    *,
+    chunk_rows: int = CHUNK_ROWS,
+    chunk_bytes: int = CHUNK_BYTES,
+    start: int = 0,
 ) -> Iterator[pa.Table]:
     """Tables of ``tables.RECORD`` and feature columns, all of one schema; memory is bounded by a chunk.
 
+    :param start: the first row's position in the whole input.
     :raises InputError: a record id stands twice.
     """
-    features, seen, start = FeatureColumns(rules.features, rules.hints), SeenIds(), 0
+    features, seen = FeatureColumns(rules.features, rules.hints), SeenIds()
     for chunk in _chunks(rows, chunk_rows, chunk_bytes):
         drafts = [_draft(row, rules) for row in chunk]
         types = features.decide(draft.features for draft in drafts if draft.error is None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
@@ -74,24 +74,41 @@ class Answering:
 
     async def many(
         self, records: Sequence[RecordFields | Refused], served: Served, *, task: str | None, until: float
-    ) -> AsyncIterator[list[Document]]:
-        """The answers of many records, in order and in pieces; a record without one has its ``error`` instead.
+    ) -> list[Document]:
+        """The answers of many records, in order; a record without one has its ``error`` instead.
 
         :raises ProblemError: two records have the same id; no place was free.
         """
-        rows = [_row(record, f"records[{position}]") for position, record in enumerate(records)]
+        rows = [row_of(record, f"records[{position}]") for position, record in enumerate(records)]
         await self._load(rows)
         pieces = normalise(rows, self._rules(served, task), chunk_rows=PIECE)
+        answers: list[Document] = []
         while (table := await _next(pieces, small=len(rows) <= INLINE)) is not None:
-            yield await self._answer(table, served, until)
+            answers += await self._answer(table, served, until, patient=bool(answers))
+        return answers
+
+    async def piece(
+        self, rows: list[Row], served: Served, *, task: str | None, until: float, start: int
+    ) -> list[Document]:
+        """The answers of a part of a stream, no two rows with one id.
+
+        :param start: how many rows came before; a stream that has begun waits for its place.
+        """
+        await self._load(rows)
+        pieces = normalise(rows, self._rules(served, task), chunk_rows=PIECE, start=start)
+        (table,) = pieces
+        return await self._answer(table, served, until, patient=start > 0)
 
     async def close(self) -> None:
         """End its connections."""
         await self._uris.close()
 
-    async def _answer(self, table: pa.Table, served: Served, until: float) -> list[Document]:
-        async with self.admission:
+    async def _answer(self, table: pa.Table, served: Served, until: float, *, patient: bool = False) -> list[Document]:
+        await self.admission.enter(seconds=until - self.clock(), patient=patient)
+        try:
             answers = await served.coordinator.answer(table, deadline=max(0.0, until - self.clock()))
+        finally:
+            self.admission.leave()
         return [answer_document(answer) for answer in answers.to_pylist()]
 
     async def _load(self, rows: list[Row]) -> None:
@@ -120,7 +137,11 @@ class Answering:
         return RowRules(allowed=NO_URIS, task=task, features=features)
 
 
-def _row(record: RecordFields | Refused, where: str) -> Row:
+def row_of(record: RecordFields | Refused, where: str) -> Row:
+    """A record as a row of the core.
+
+    :param where: what messages call it.
+    """
     if not isinstance(record, Refused):
         return Row(record, where, None, 64)
     return Row({} if record.record_id is None else {"record_id": record.record_id}, where, None, 64, str(record))

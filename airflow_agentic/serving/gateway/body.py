@@ -28,9 +28,12 @@ class ClientGoneError(Exception):
     """Who asked has closed the connection: nobody reads an answer."""
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float) -> bytes:
+async def read_body(
+    headers: dict[bytes, bytes], receive: Receive, *, most: int, seconds: float, take: Callable[[int], None]
+) -> bytes:
     """The whole body.
 
+    :param take: is told of bytes as they come, and may raise.
     :param most: bytes, before and after decompression. What ``Content-Length`` says can only refuse earlier.
     :param seconds: until it must have come.
     :raises ProblemError: ``too-large``, ``request-timeout``, ``unsupported-media-type``, ``invalid-json`` (bad gzip).
@@ -48,30 +51,33 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, *, most: int,
         body = message.get("body", b"")
         if len(body) > most:
             raise _too_large(most)
+        take(len(body))
     else:
         try:
             async with asyncio.timeout(seconds):
-                body = await _rest(message, receive, most)
+                body = await _rest(message, receive, most, take)
         except TimeoutError:
             detail = f"the body did not come whole within {seconds:g} s; send it faster, or a smaller one"
             raise ProblemError(TIMED_OUT, detail, headers=[("connection", "close")]) from None
-    return _unzipped(body, most) if encoding == b"gzip" else body
+    return _unzipped(body, most, take) if encoding == b"gzip" else body
 
 
-async def _rest(message: Message, receive: Receive, most: int) -> bytes:
+async def _rest(message: Message, receive: Receive, most: int, take: Callable[[int], None]) -> bytes:
     parts = bytearray()
     while True:
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        parts += message.get("body", b"")
-        if len(parts) > most:
+        part = message.get("body", b"")
+        if len(parts) + len(part) > most:
             raise _too_large(most)
+        take(len(part))
+        parts += part
         if not message.get("more_body", False):
             return bytes(parts)
         message = await receive()
 
 
-def _unzipped(body: bytes, most: int) -> bytes:
+def _unzipped(body: bytes, most: int, take: Callable[[int], None]) -> bytes:
     inflate = zlib.decompressobj(_GZIP)
     try:
         whole = inflate.decompress(body, most + 1)
@@ -81,6 +87,7 @@ def _unzipped(body: bytes, most: int) -> bytes:
         raise _too_large(most)
     if not inflate.eof or inflate.unused_data:
         raise ProblemError(INVALID_JSON, "the gzip body is cut off, or something follows it; send it whole")
+    take(len(whole))
     return whole
 
 

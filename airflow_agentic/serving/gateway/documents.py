@@ -14,7 +14,7 @@ object is a structure.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
@@ -44,7 +44,7 @@ class Refused:
     errors: tuple[FieldError, ...]
 
     def __str__(self) -> str:
-        return "; ".join(f"{error.pointer}: {error.detail}" for error in self.errors)
+        return "; ".join(f"{error.pointer}: {error.detail}" if error.pointer else error.detail for error in self.errors)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,8 @@ def parse_request(document: object, *, most: int) -> PredictRequest:
         records = _records(document, most, errors)
         request = PredictRequest(records=records, single=False, task=task, workflow=workflow, mode=mode)
     else:
-        record = _record({name: value for name, value in document.items() if name not in _REQUEST}, "", errors)
+        own = {name: value for name, value in document.items() if name not in _REQUEST}
+        record = _record(own, "", errors, known={*_RECORD, *_REQUEST, "records"})
         request = PredictRequest(
             records=[record], single=True, task=task, workflow=workflow, mode=mode, deadline=_deadline(record)
         )
@@ -137,8 +138,11 @@ def _records(document: dict[str, Any], most: int, errors: _Errors) -> list[Recor
     return [parse_record(value, f"/records/{index}") for index, value in enumerate(given)]
 
 
-def _record(document: Mapping[str, Any], pointer: str, errors: _Errors) -> dict[str, Any]:
-    """A record as a row of the core; what is wrong is in ``errors``."""
+def _record(document: Mapping[str, Any], pointer: str, errors: _Errors, known: Set[str] = _RECORD) -> dict[str, Any]:
+    """A record as a row of the core; what is wrong is in ``errors``.
+
+    :param known: names that a misspelt one may have meant.
+    """
     row: dict[str, Any] = {}
     for name, value in document.items():
         if name not in _RECORD:
@@ -149,8 +153,8 @@ def _record(document: Mapping[str, Any], pointer: str, errors: _Errors) -> dict[
             continue
         elif name in LIMITS:
             row[name] = _number(value, f"{pointer}/{name}", errors)
-        elif isinstance(value, str):
-            row[name] = value
+        elif isinstance(value, str) or (name == "record_id" and type(value) is int):
+            row[name] = str(value)
         else:
             errors.add(f"{pointer}/{name}", f"expected a text, found {_short(value)}")
     _input(document, pointer, row, errors)
@@ -171,7 +175,7 @@ def _input(document: Mapping[str, Any], pointer: str, row: dict[str, Any], error
     if name == "input":
         if not isinstance(value, str | dict | list):
             errors.add(f"{pointer}/input", f"expected a text, an object or lists of numbers, found {_short(value)}")
-    elif not isinstance(value, str):
+    elif not isinstance(value, str) and not (name == "bytes" and isinstance(value, bytes)):  # a form brings bytes
         errors.add(f"{pointer}/{name}", f"expected a text, found {_short(value)}")
     row[name] = value
 
@@ -222,7 +226,7 @@ def _number(value: Any, pointer: str, errors: _Errors) -> float:
     return float(value)
 
 
-def _unknown(name: str, known: frozenset[str] | set[str]) -> str:
+def _unknown(name: str, known: Set[str]) -> str:
     near = nearest(name, known)
     hint = f"did you mean {near!r}?" if near else "columns of your own stand under 'features'"
     return f"{_short(name)} is no field; {hint}"

@@ -38,6 +38,13 @@ class Exchange:
         self.workflow = "-"
         self.closing = False
         """Whether the connection is to be closed after the answer."""
+        self.held = 0
+        """Bytes of its body."""
+
+    @property
+    def seconds(self) -> float:
+        """Since it came."""
+        return time.perf_counter() - self.began
 
     def header(self, name: bytes) -> str | None:
         """A header's value, by its lower-case name."""
@@ -78,7 +85,7 @@ class Exchange:
                 self.scope["method"],
                 self.scope["path"],
                 status,
-                (time.perf_counter() - self.began) * 1000,
+                self.seconds * 1000,
                 self.client,
                 self.workflow,
             )

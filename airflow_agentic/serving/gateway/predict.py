@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import parse_qsl
 
 import orjson
 
+from airflow_agentic.serving.gateway.admission import HeldBytes
 from airflow_agentic.serving.gateway.body import ClientGoneError, Receive, Scope, Send, read_body
-from airflow_agentic.serving.gateway.documents import PredictRequest, parse_request
+from airflow_agentic.serving.gateway.documents import PredictRequest, RecordFields, invalid, parse_request
 from airflow_agentic.serving.gateway.exchange import Exchange
 from airflow_agentic.serving.gateway.problems import (
     INVALID_JSON,
-    INVALID_REQUEST,
     UNSUPPORTED_MEDIA,
     FieldError,
     ProblemError,
     Response,
 )
+from airflow_agentic.serving.gateway.stream import MEDIA_TYPES, Streams
+from airflow_agentic.spec.base import nearest
 
 if TYPE_CHECKING:
     from airflow_agentic.serving.gateway.answering import Answering
     from airflow_agentic.serving.gateway.catalog import Catalog, Served
     from airflow_agentic.serving.gateway.settings import Settings
 
-TIMEOUT = b"x-request-timeout-ms"
+TIMEOUT: Final = b"x-request-timeout-ms"
+JSON: Final = "application/json"
+FORM: Final = "multipart/form-data"
+QUERY: Final = ("task", "workflow")
 
 
 class Predict:
@@ -33,44 +39,73 @@ class Predict:
         self.catalog = catalog
         self.answering = answering
         self.limits = settings.limits
+        self.streams = Streams(answering, settings.limits)
+        self.held = HeldBytes(settings.limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is a problem document."""
         exchange = Exchange(scope, receive, send)
         try:
-            await self._json(exchange)
+            await self._answer(exchange)
         except ProblemError as error:
             await exchange.refuse(error)
         except ClientGoneError:
             exchange.logged(499)
         except Exception:  # noqa: BLE001  # the last one to catch it: it is logged, and answered as a problem
             await exchange.fail()
+        finally:
+            self.held.give_back(exchange.held)
 
-    async def _json(self, exchange: Exchange) -> None:
-        _check_media_type(exchange)
+    async def _answer(self, exchange: Exchange) -> None:
+        given = exchange.header(b"content-type") or ""
+        media_type = given.partition(";")[0].strip().lower()
         asked = timeout(exchange)
-        body = await read_body(
-            exchange.headers, exchange.receive, most=self.limits.body_bytes, seconds=self.limits.body_seconds
-        )
-        request = parse_request(_parsed(body), most=self.limits.records)
+        if media_type in MEDIA_TYPES:
+            await self._stream(exchange, asked)
+            return
+        if media_type not in {JSON, FORM}:
+            raise _unsupported(given)
+        query(exchange, ())
+        body = await self._body(exchange)
+        if media_type == JSON:
+            document = _parsed(body)
+        else:
+            from airflow_agentic.serving.gateway.forms import form_document
+
+            document = form_document(body, given, most=self.limits.records)
+        request = parse_request(document, most=self.limits.records)
         served = self.catalog.choose(workflow=request.workflow, task=_task(request))
         exchange.workflow = served.name
         until = self.answering.until(served, asked, request.deadline)
-        document = await exchange.while_connected(self._answer(request, served, until))
-        await exchange.respond(Response(200, orjson.dumps(document)))
+        answer = await exchange.while_connected(self._answered(request, served, until))
+        await exchange.respond(Response(200, orjson.dumps(answer)))
 
-    async def _answer(self, request: PredictRequest, served: Served, until: float) -> dict[str, Any]:
+    async def _answered(self, request: PredictRequest, served: Served, until: float) -> dict[str, Any]:
         if request.single:
-            (record,) = request.records
-            if not isinstance(record, dict):
-                raise TypeError("a single record that is wrong is a problem")
+            record = cast("RecordFields", request.records[0])
             document = await self.answering.one(record, served, task=request.task, until=until)
             return {**document, "workflow": served.name}
-        answers: list[dict[str, Any]] = []
-        async for piece in self.answering.many(request.records, served, task=request.task, until=until):
-            answers += piece
+        answers = await self.answering.many(request.records, served, task=request.task, until=until)
         failed = sum("error" in answer for answer in answers)
         return {"workflow": served.name, "answers": answers, "records": len(answers), "failed": failed}
+
+    async def _stream(self, exchange: Exchange, asked: float | None) -> None:
+        if exchange.header(b"content-encoding") not in {None, "identity"}:
+            raise ProblemError(UNSUPPORTED_MEDIA, "NDJSON is read as it is; send it without Content-Encoding")
+        given = query(exchange, QUERY)
+        served = self.catalog.choose(workflow=given.get("workflow"), task=given.get("task"))
+        exchange.workflow = served.name
+        await self.streams.answer(exchange, served, task=given.get("task"), timeout=asked)
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        def take(count: int) -> None:
+            self.held.take(count)
+            exchange.held += count
+
+        limits = self.limits
+        return await read_body(
+            exchange.headers, exchange.receive, most=limits.body_bytes, seconds=limits.body_seconds, take=take
+        )
 
 
 def timeout(exchange: Exchange) -> float | None:
@@ -82,17 +117,39 @@ def timeout(exchange: Exchange) -> float | None:
     if given is None:
         return None
     if not (given.isascii() and given.isdigit()) or len(given) > 12 or int(given) == 0:
-        detail = f"X-Request-Timeout-Ms is {given[:60]!r}; give the milliseconds that are left, a whole number from 1"
-        raise ProblemError(INVALID_REQUEST, detail, errors=[FieldError("header:X-Request-Timeout-Ms", detail)])
+        detail = f"{given[:60]!r} is no time; give the milliseconds that are left, a whole number from 1"
+        raise invalid([FieldError("header:X-Request-Timeout-Ms", detail)])
     return int(given) / 1000.0
 
 
-def _check_media_type(exchange: Exchange) -> None:
-    given = exchange.header(b"content-type") or ""
-    if given.partition(";")[0].strip().lower() != "application/json":
-        said = f"the body is {given[:60]!r}" if given else "the request states no Content-Type"
-        detail = f"{said}; send application/json, application/x-ndjson or multipart/form-data"
-        raise ProblemError(UNSUPPORTED_MEDIA, detail, headers=[("connection", "close")])
+def query(exchange: Exchange, known: tuple[str, ...]) -> dict[str, str]:
+    """The query's parameters.
+
+    :raises ProblemError: one is not among ``known``, or stands twice.
+    """
+    raw = exchange.scope["query_string"]
+    if not raw:
+        return {}
+    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    found = dict(pairs)
+    for name in found:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else _no_query(known)
+            raise invalid([FieldError(f"query:{name[:60]}", f"{name[:60]!r} is no parameter; {hint}")])
+    if len(found) < len(pairs):
+        raise invalid([FieldError("query", "a parameter stands twice; keep one of them")])
+    return found
+
+
+def _no_query(known: tuple[str, ...]) -> str:
+    return f"there are: {', '.join(known)}" if known else "what JSON and forms say stands in the body"
+
+
+def _unsupported(given: str) -> ProblemError:
+    said = f"the body is {given[:60]!r}" if given else "the request states no Content-Type"
+    detail = f"{said}; send application/json, application/x-ndjson or multipart/form-data"
+    return ProblemError(UNSUPPORTED_MEDIA, detail, headers=[("connection", "close")])
 
 
 def _parsed(body: bytes) -> object:

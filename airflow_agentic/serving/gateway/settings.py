@@ -22,6 +22,10 @@ class Limits:
     """Requests in the coordinator at once; a part of an NDJSON stream counts as one."""
     waiting: int = 256
     """Requests that wait for that; further ones are answered 429."""
+    streams: int = 32
+    """NDJSON streams at once; further ones are answered 429."""
+    held_bytes: int = 512 * MIB
+    """Of the bodies of all requests under way together; then further ones are answered 429."""
     seconds: float = 60.0
     """Of a request that brings no deadline and whose workflow has none."""
     body_seconds: float = 30.0
