@@ -34,6 +34,7 @@ CORE: Final = (
     "registry",
     "routing",
     "runtime",
+    "serving",
     "spec",
     "tables",
 )

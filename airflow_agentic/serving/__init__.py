@@ -1,0 +1,1 @@
+"""Answering over the network: the model server, the gateway, and what the gateway keeps. Never imports Airflow."""
