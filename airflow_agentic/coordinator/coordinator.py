@@ -26,6 +26,8 @@ from airflow_agentic.routing.decide import Decider
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airflow_agentic.coordinator.pool import Pool
+
 ATTEMPTS = 2
 
 
@@ -40,14 +42,14 @@ class Coordinator:
         self,
         plan: Plan,
         *,
-        pool: ModelPool | None = None,
+        pool: Pool | None = None,
         allowed_handlers: Sequence[str] = (),
         frozen: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.plan = plan if frozen else snapshot(plan)
         self.allowed_handlers = allowed_handlers
-        self.pool = pool or ModelPool(allowed_handlers=allowed_handlers)
+        self.pool: Pool = pool or ModelPool(allowed_handlers=allowed_handlers)
         self.decider = Decider(self.plan.models, load=self.pool.load)
         self.clock = clock
         self.cards = {node.id: node_card(self.plan, node) for node in plan.of(Infer)}

@@ -1,1 +1,1 @@
-"""Answering over the network: the model server, the gateway, and what the gateway keeps. Never imports Airflow."""
+"""Serving: models and workflows as services that answer requests. Never imports Airflow."""

@@ -28,6 +28,7 @@ CORE: Final = (
     "handlers",
     "images",
     "lazy",
+    "openinference",
     "pipeline",
     "plan",
     "project",
