@@ -6,8 +6,21 @@ nobody's business.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from airflow_agentic.exceptions import ForbiddenError, UnauthenticatedError
+
+NOT_RECOGNISED: Final = (
+    "the token is not valid here: it is unknown, it has expired, or it was made for somebody else; "
+    "ask whoever runs this gateway for one"
+)
+"""What is said of every token that is refused."""
+MAX_TOKEN: Final = 16_384
+"""Characters."""
+
+_BEARER: Final = re.compile(rf"bearer +([A-Za-z0-9._~+/-]{{1,{MAX_TOKEN}}}=*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +53,11 @@ class Client:
 
     def require(self, workflow: str) -> None:
         """:raises ForbiddenError: it may not. The message is the same where there is no such workflow."""
-        raise NotImplementedError
+        if not self.may(workflow):
+            raise ForbiddenError(
+                f"{self.name!r} may not use the workflow {workflow[:80]!r}; "
+                "ask whoever runs this gateway to add it to the client's workflows"
+            )
 
 
 ANYBODY: Final = Client(name="anybody", workflows=None)
@@ -70,4 +87,7 @@ def bearer(authorization: str | None) -> str:
 
     :raises UnauthenticatedError: there is no header, or it holds no bearer token.
     """
-    raise NotImplementedError
+    found = _BEARER.fullmatch(authorization or "")
+    if found is None:
+        raise UnauthenticatedError("there is no bearer token; send the header 'Authorization: Bearer TOKEN'")
+    return found[1]
