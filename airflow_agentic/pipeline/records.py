@@ -27,6 +27,7 @@ from airflow_agentic import tables
 from airflow_agentic.exceptions import InputError, RecordError
 from airflow_agentic.pipeline.features import FeatureColumns, Scalar, describe, scalar, unicode_text
 from airflow_agentic.pipeline.identity import SeenIds, derive
+from airflow_agentic.pipeline.plain import PlainRecords
 from airflow_agentic.pipeline.uris import AllowedUris, resolve
 
 CHUNK_ROWS: Final = 8192
@@ -41,6 +42,7 @@ TEXT_FIELDS: Final = frozenset({"record_id", "id", "task", "language", "text", "
 """Fields that are text whatever they look like: the id ``007`` is no number."""
 _IS_NUMBER: Final = {name: kind == pa.float64() for name, kind in tables.REQUIREMENTS.items()}
 """The fields of a record's requirements, and whether each is a number."""
+_NO_INPUT: Final[dict[str, Any]] = dict.fromkeys(field.name for field in tables.INPUT)
 _RESERVED: Final = frozenset({"position", "error"})
 
 
@@ -124,6 +126,27 @@ def normalise(
         start += len(drafts)
 
 
+def normalise_one(row: Row, rules: RowRules) -> PlainRecords:
+    """What :func:`normalise` makes of one row, in plain values."""
+    features = FeatureColumns(rules.features, rules.hints)
+    draft = _draft(row, rules)
+    types = features.decide([draft.features] if draft.error is None else [])
+    _fit(draft, features)
+    record = {
+        "record_id": draft.record_id or derive(draft.content, 0),
+        "position": 0,
+        "input": None if draft.input is None else {**_NO_INPUT, **draft.input},
+        **{name: draft.requirements.get(name) for name in tables.REQUIREMENTS},
+        "error": draft.error,
+        **{name: draft.features.get(name) for name in types},
+    }
+    return PlainRecords([record], _schema(types))
+
+
+def _schema(types: Mapping[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([*tables.RECORD, *types.items()], metadata=tables.RECORD.metadata) if types else tables.RECORD
+
+
 def _chunks(rows: Iterable[Row], most_rows: int, most_bytes: int) -> Iterator[list[Row]]:
     chunk: list[Row] = []
     size = 0
@@ -170,7 +193,7 @@ def _table(ids: Sequence[str], drafts: Sequence[_Draft], start: int, types: Mapp
         "error": pa.array([draft.error for draft in drafts], tables.ERROR),
         **{name: pa.array([draft.features.get(name) for draft in drafts], kind) for name, kind in types.items()},
     }
-    schema = pa.schema([*tables.RECORD, *types.items()], metadata=tables.RECORD.metadata)
+    schema = _schema(types)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 

@@ -13,7 +13,7 @@ from airflow_agentic.exceptions import InputError, RecordError
 from airflow_agentic.pipeline.document import answer_document
 from airflow_agentic.pipeline.features import KINDS
 from airflow_agentic.pipeline.identity import derive
-from airflow_agentic.pipeline.records import Row, RowRules, normalise
+from airflow_agentic.pipeline.records import Row, RowRules, normalise, normalise_one
 from airflow_agentic.pipeline.uris import AllowedUris
 from airflow_agentic.serving.gateway.documents import RecordFields, Refused, invalid
 from airflow_agentic.serving.gateway.failures import failed
@@ -66,8 +66,13 @@ class Answering:
         row = Row(record, "record", None, 64)
         if "uri" in record:
             row = await self._loaded(row, 0, Held(self._together))
-        (table,) = normalise([row], self._rules(served, task))
-        (document,) = await self._answer(table, served, until)
+        made = normalise_one(row, self._rules(served, task))
+        await self.admission.enter(seconds=until - self.clock())
+        try:
+            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - self.clock()))
+        finally:
+            self.admission.leave()
+        document = answer_document(answer)
         if "error" in document:
             raise failed(document, late=self.clock() >= until)
         return document
