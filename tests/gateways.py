@@ -13,6 +13,7 @@ from executing import ALLOWED, CARDS, World
 from airflow_agentic.coordinator import Coordinator, ModelPool
 from airflow_agentic.project import Workflow
 from airflow_agentic.registry import Registry
+from airflow_agentic.serving.access import Authenticator
 from airflow_agentic.serving.gateway.app import Gateway
 from airflow_agentic.serving.gateway.catalog import Catalog, Served
 from airflow_agentic.serving.gateway.settings import Limits, Settings
@@ -33,13 +34,19 @@ def served(spec: WorkflowSpec, pool: ModelPool) -> Served:
 
 @asynccontextmanager
 async def gateway(
-    world: World | None = None, *, specs: Sequence[WorkflowSpec] = (), uris: Sequence[str] = (), **limits: Any
+    world: World | None = None,
+    *,
+    specs: Sequence[WorkflowSpec] = (),
+    uris: Sequence[str] = (),
+    authenticator: Authenticator | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Gateway]:
     """An application; its models end with it."""
     pool = ModelPool(starter=(world or World()).start)
     catalog = Catalog({spec.name: served(spec, pool) for spec in specs or [moods()]})
     try:
-        yield Gateway(catalog, Settings(allowed_uris=tuple(uris), limits=Limits(**limits)))
+        settings = Settings(allowed_uris=tuple(uris), limits=Limits(**limits))
+        yield Gateway(catalog, pool, settings, authenticator=authenticator)
     finally:
         await pool.close()
 

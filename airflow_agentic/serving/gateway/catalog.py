@@ -17,6 +17,7 @@ from airflow_agentic.spec.base import nearest
 if TYPE_CHECKING:
     from airflow_agentic.coordinator import ModelPool
     from airflow_agentic.project import Project, Workflow
+    from airflow_agentic.serving.access import Client
 
 
 @dataclass(frozen=True)
@@ -83,37 +84,35 @@ class Catalog:
                 tasks.setdefault(task, []).append(one.name)
         return {task: sorted(names) for task, names in sorted(tasks.items())}
 
-    def choose(self, *, workflow: str | None, task: str | None) -> Served:
+    def choose(self, client: Client, *, workflow: str | None, task: str | None) -> Served:
         """The workflow called ``workflow``; else the one that does ``task``; else the only one there is.
+
+        Of those that ``client`` may use: of the others it hears nothing.
 
         :raises ProblemError: ``invalid-request``: none, or several come into question.
         """
+        seen = {name: one for name, one in self.served.items() if client.may(name)}
         if workflow is not None:
-            return self.named(workflow)
+            if workflow in seen:
+                return seen[workflow]
+            raise _invalid("/workflow", f"no workflow is called {workflow[:80]!r}; {_hint(workflow, seen)}")
         if task is not None:
-            return self._for_task(task)
-        if len(self.served) == 1:
-            return next(iter(self.served.values()))
-        detail = f"which task? Give 'task' (there are: {_listed(self.tasks)}), or 'workflow'"
-        raise _invalid("/task", detail)
+            return _for_task(task, seen)
+        if len(seen) == 1:
+            return next(iter(seen.values()))
+        tasks = {task for one in seen.values() for task in one.workflow.serves}
+        raise _invalid("/task", f"which task? Give 'task' (there are: {_listed(tasks)}), or 'workflow'")
 
-    def named(self, name: str) -> Served:
-        """The workflow called ``name``.
 
-        :raises ProblemError: there is none.
-        """
-        if name in self.served:
-            return self.served[name]
-        raise _invalid("/workflow", f"no workflow is called {name!r}; {_hint(name, self.served)}")
-
-    def _for_task(self, task: str) -> Served:
-        able = [one for one in self.served.values() if task in one.workflow.serves]
-        if len(able) == 1:
-            return able[0]
-        if not able:
-            raise _invalid("/task", f"no workflow does the task {task!r}; {_hint(task, self.tasks)}")
-        names = _listed(one.name for one in able)
-        raise _invalid("/workflow", f"several workflows do the task {task!r} ({names}); choose one with 'workflow'")
+def _for_task(task: str, seen: Mapping[str, Served]) -> Served:
+    able = [one for one in seen.values() if task in one.workflow.serves]
+    if len(able) == 1:
+        return able[0]
+    if not able:
+        known = {task for one in seen.values() for task in one.workflow.serves}
+        raise _invalid("/task", f"no workflow does the task {task[:80]!r}; {_hint(task, known)}")
+    names = _listed(one.name for one in able)
+    raise _invalid("/workflow", f"several workflows do the task {task!r} ({names}); choose one with 'workflow'")
 
 
 def _check_names(names: Sequence[str], found: Iterable[Workflow]) -> None:

@@ -67,14 +67,17 @@ class Exchange:
 
     async def start(self, status: int, media_type: str, headers: Any = (), *, length: int | None = None) -> None:
         """Send status and headers, and log the line of this request."""
-        fields = [(b"content-type", media_type.encode()), (REQUEST_ID, self.request_id.encode())]
+        fields = [(b"content-type", media_type.encode()), *self.own_headers()]
         if length is not None:
             fields.append((b"content-length", b"%d" % length))
-        if self.closing:
-            fields.append((b"connection", b"close"))
         fields += [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers]
         self.logged(status)
         await self.send({"type": "http.response.start", "status": status, "headers": fields})
+
+    def own_headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer has."""
+        own = [(REQUEST_ID, self.request_id.encode())]
+        return [*own, (b"connection", b"close")] if self.closing else own
 
     def logged(self, status: int) -> None:
         """One line a request."""

@@ -8,9 +8,11 @@ from urllib.parse import parse_qsl
 import orjson
 
 from airflow_agentic.serving.gateway.admission import HeldBytes
-from airflow_agentic.serving.gateway.body import ClientGoneError, Receive, Scope, Send, read_body
+from airflow_agentic.serving.gateway.body import read_body
 from airflow_agentic.serving.gateway.documents import PredictRequest, RecordFields, invalid, parse_request
+from airflow_agentic.serving.gateway.door import Door, require
 from airflow_agentic.serving.gateway.exchange import Exchange
+from airflow_agentic.serving.gateway.forms import form_document
 from airflow_agentic.serving.gateway.problems import (
     INVALID_JSON,
     UNSUPPORTED_MEDIA,
@@ -22,6 +24,7 @@ from airflow_agentic.serving.gateway.stream import MEDIA_TYPES, Streams
 from airflow_agentic.spec.base import nearest
 
 if TYPE_CHECKING:
+    from airflow_agentic.serving.access import Client
     from airflow_agentic.serving.gateway.answering import Answering
     from airflow_agentic.serving.gateway.catalog import Catalog, Served
     from airflow_agentic.serving.gateway.settings import Settings
@@ -35,50 +38,54 @@ QUERY: Final = ("task", "workflow")
 class Predict:
     """The route ``POST /predict``."""
 
-    def __init__(self, catalog: Catalog, answering: Answering, settings: Settings) -> None:
+    def __init__(self, catalog: Catalog, answering: Answering, door: Door, settings: Settings) -> None:
         self.catalog = catalog
         self.answering = answering
+        self.door = door
         self.limits = settings.limits
-        self.streams = Streams(answering, settings.limits)
+        self.streams = Streams(answering, door, settings.limits)
         self.held = HeldBytes(settings.limits.held_bytes)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever goes wrong is a problem document."""
-        exchange = Exchange(scope, receive, send)
+    async def answer(self, exchange: Exchange, client: Client) -> None:
+        """Answer one request.
+
+        :raises ProblemError: it has no answer.
+        :raises ClientGoneError: nobody is there to read it.
+        """
         try:
-            await self._answer(exchange)
-        except ProblemError as error:
-            await exchange.refuse(error)
-        except ClientGoneError:
-            exchange.logged(499)
-        except Exception:  # noqa: BLE001  # the last one to catch it: it is logged, and answered as a problem
-            await exchange.fail()
+            await self._answer(exchange, client)
         finally:
             self.held.give_back(exchange.held)
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange, client: Client) -> None:
         given = exchange.header(b"content-type") or ""
         media_type = given.partition(";")[0].strip().lower()
         asked = timeout(exchange)
         if media_type in MEDIA_TYPES:
-            await self._stream(exchange, asked)
+            await self._stream(exchange, client, asked)
             return
         if media_type not in {JSON, FORM}:
             raise _unsupported(given)
         query(exchange, ())
         body = await self._body(exchange)
-        if media_type == JSON:
-            document = _parsed(body)
-        else:
-            from airflow_agentic.serving.gateway.forms import form_document
-
-            document = form_document(body, given, most=self.limits.records)
+        document = _parsed(body) if media_type == JSON else form_document(body, given, most=self.limits.records)
         request = parse_request(document, most=self.limits.records)
-        served = self.catalog.choose(workflow=request.workflow, task=_task(request))
-        exchange.workflow = served.name
+        served = self.choose(exchange, client, workflow=request.workflow, task=_task(request))
         until = self.answering.until(served, asked, request.deadline)
-        answer = await exchange.while_connected(self._answered(request, served, until))
+        with self.door.admitted(client, records=len(request.records)):
+            answer = await exchange.while_connected(self._answered(request, served, until))
         await exchange.respond(Response(200, orjson.dumps(answer)))
+
+    def choose(self, exchange: Exchange, client: Client, *, workflow: str | None, task: str | None) -> Served:
+        """The workflow that a request means.
+
+        :raises ProblemError: there is none, or ``client`` may not use it; of one that it may not use it hears nothing.
+        """
+        if workflow is not None:
+            require(client, workflow)
+        served = self.catalog.choose(client, workflow=workflow, task=task)
+        exchange.workflow = served.name
+        return served
 
     async def _answered(self, request: PredictRequest, served: Served, until: float) -> dict[str, Any]:
         if request.single:
@@ -89,13 +96,12 @@ class Predict:
         failed = sum("error" in answer for answer in answers)
         return {"workflow": served.name, "answers": answers, "records": len(answers), "failed": failed}
 
-    async def _stream(self, exchange: Exchange, asked: float | None) -> None:
+    async def _stream(self, exchange: Exchange, client: Client, asked: float | None) -> None:
         if exchange.header(b"content-encoding") not in {None, "identity"}:
             raise ProblemError(UNSUPPORTED_MEDIA, "NDJSON is read as it is; send it without Content-Encoding")
         given = query(exchange, QUERY)
-        served = self.catalog.choose(workflow=given.get("workflow"), task=given.get("task"))
-        exchange.workflow = served.name
-        await self.streams.answer(exchange, served, task=given.get("task"), timeout=asked)
+        served = self.choose(exchange, client, workflow=given.get("workflow"), task=given.get("task"))
+        await self.streams.answer(exchange, client, served, task=given.get("task"), timeout=asked)
 
     async def _body(self, exchange: Exchange) -> bytes:
         def take(count: int) -> None:

@@ -54,10 +54,14 @@ NO_MODEL_FITS: Final = Kind(
     "no-model-fits", 422, "No model fits what the record asks", "Ask less: `answer.route` says who was left out."
 )
 OVERLOADED: Final = Kind("overloaded", 429, "Too many requests at once", "Try again after `Retry-After` seconds.")
+QUOTA_EXCEEDED: Final = Kind(
+    "quota-exceeded", 429, "The client asks more than its quota", "Try again after `Retry-After` seconds."
+)
 HEADERS_TOO_LARGE: Final = Kind("headers-too-large", 431, "The headers are too large", "Send fewer or shorter ones.")
 INTERNAL: Final = Kind("internal-error", 500, "The gateway failed", "Report it with the request id.")
 MODEL_FAILED: Final = Kind("model-failed", 502, "A model failed on this record", "Another try gives the same.")
 UNAVAILABLE: Final = Kind("no-model-available", 503, "No model could answer", "Try again where `Retry-After` is sent.")
+NOT_READY: Final = Kind("not-ready", 503, "What it takes to answer is away", "Try again after `Retry-After` seconds.")
 DRAINING: Final = Kind("draining", 503, "The gateway is being stopped", "Ask another replica, or try again.")
 DEADLINE: Final = Kind("deadline-exceeded", 504, "There was no answer in time", "Allow more time, or ask for less.")
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Final
+
+from airflow_agentic.exceptions import InputError
+from airflow_agentic.spec.base import nearest, seconds, size
 
 MIB: Final = 2**20
 
@@ -32,8 +36,45 @@ class Limits:
     """Until a request's body must have come; of NDJSON until the next bytes must have."""
     uri_seconds: float = 20.0
     """One URI may take to be read."""
+    drain_delay_seconds: float = 5.0
+    """How long a gateway that is told to stop (SIGTERM) says so and goes on, until nobody sends more."""
     drain_seconds: float = 30.0
-    """How long a stopped gateway lets running requests go on."""
+    """How long after that running requests may go on."""
+
+    @classmethod
+    def of(cls, given: Sequence[str]) -> Limits:
+        """Limits with some of them changed, as ``body_bytes=128Mi`` or ``body_seconds=10s``.
+
+        :raises InputError: one is no limit, or no value of its kind.
+        """
+        changes: dict[str, float] = {}
+        for text in given:
+            name, equals, value = text.partition("=")
+            kind = next((field.type for field in fields(cls) if field.name == name), None)
+            if kind is None or not equals:
+                near = nearest(name, [field.name for field in fields(cls)])
+                hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(f.name for f in fields(cls))}"
+                raise InputError(f"--limit {text!r} is no NAME=VALUE of a limit; {hint}")
+            changes[name] = _value(text, name, value)
+        return replace(cls(), **changes)  # type: ignore[arg-type]  # each is of its field's type
+
+
+def _value(text: str, name: str, value: str) -> float:
+    try:
+        found = _number(name, value)
+    except ValueError as error:
+        raise InputError(f"--limit {text!r}: {str(error).splitlines()[0]}") from error
+    if found <= 0 and not name.startswith("drain"):
+        raise InputError(f"--limit {text!r} lets nothing through; give a value above 0")
+    return found
+
+
+def _number(name: str, value: str) -> float:
+    if name.endswith("_bytes"):
+        return size(value)
+    if name.endswith("seconds"):
+        return seconds(float(value) if value.replace(".", "", 1).isdigit() else value)
+    return int(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,9 @@ from airflow_agentic.serving.gateway.lines import Lines, Outbox
 from airflow_agentic.serving.gateway.problems import OVERLOADED, FieldError, ProblemError
 
 if TYPE_CHECKING:
+    from airflow_agentic.serving.access import Client
     from airflow_agentic.serving.gateway.catalog import Served
+    from airflow_agentic.serving.gateway.door import Door
     from airflow_agentic.serving.gateway.exchange import Exchange
     from airflow_agentic.serving.gateway.settings import Limits
 
@@ -35,12 +37,15 @@ class Streams:
     :param limits: how many streams at once, and what each may take.
     """
 
-    def __init__(self, answering: Answering, limits: Limits) -> None:
+    def __init__(self, answering: Answering, door: Door, limits: Limits) -> None:
         self.answering = answering
+        self.door = door
         self.limits = limits
         self.running = 0
 
-    async def answer(self, exchange: Exchange, served: Served, *, task: str | None, timeout: float | None) -> None:
+    async def answer(
+        self, exchange: Exchange, client: Client, served: Served, *, task: str | None, timeout: float | None
+    ) -> None:
         """Answer the lines of a request.
 
         :param timeout: seconds for the whole stream; without it each part has the time of a request.
@@ -54,9 +59,10 @@ class Streams:
         try:
             lines = Lines(exchange.receive, self.limits.line_bytes, self.limits.body_seconds)
             start = 0
-            async for part in _parts(lines):
+            async for part in lines.parts(PIECE):
                 until = self.answering.until(served, timeout if timeout is None else timeout - exchange.seconds)
-                answers = await self._answers(part, served, task=task, until=until, start=start)
+                with self.door.admitted(client, records=len(part)):
+                    answers = await self._answers(part, served, task=task, until=until, start=start)
                 start += len(part)
                 if outbox is None:
                     await exchange.start(200, MEDIA_TYPE)
@@ -92,11 +98,6 @@ class Streams:
         return b"".join(
             orjson.dumps({"line": number, **document}) + b"\n" for (number, _), document in zip(part, said, strict=True)
         )
-
-
-async def _parts(lines: Lines) -> Any:
-    async for part in lines.parts(PIECE):
-        yield part
 
 
 def _row(number: int, content: bytes | None, most: int) -> Row:
