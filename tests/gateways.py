@@ -16,7 +16,9 @@ from airflow_agentic.registry import Registry
 from airflow_agentic.serving.access import Authenticator
 from airflow_agentic.serving.gateway.app import Gateway
 from airflow_agentic.serving.gateway.catalog import Catalog, Served
+from airflow_agentic.serving.gateway.dags import DagRuns
 from airflow_agentic.serving.gateway.settings import Limits, Settings
+from airflow_agentic.serving.jobs import SqlJobs
 from airflow_agentic.spec import WorkflowSpec
 
 VOTE = {"ensemble": ["a", "b", "c"], "quorum": 2}
@@ -39,6 +41,8 @@ async def gateway(
     specs: Sequence[WorkflowSpec] = (),
     uris: Sequence[str] = (),
     authenticator: Authenticator | None = None,
+    dags: DagRuns | None = None,
+    jobs: str = "sqlite://",
     **limits: Any,
 ) -> AsyncIterator[Gateway]:
     """An application; its models end with it."""
@@ -46,7 +50,9 @@ async def gateway(
     catalog = Catalog({spec.name: served(spec, pool) for spec in specs or [moods()]})
     try:
         settings = Settings(allowed_uris=tuple(uris), limits=Limits(**limits))
-        yield Gateway(catalog, pool, settings, authenticator=authenticator)
+        app = Gateway(catalog, pool, settings, store=SqlJobs.open(jobs), authenticator=authenticator, dags=dags)
+        yield app
+        await app.stop()
     finally:
         await pool.close()
 

@@ -38,6 +38,15 @@ def gateway(
     ] = None,
     issuer: Annotated[str, typer.Option(envvar=f"{PREFIX}ISSUER", help="Of the JWT that are taken.")] = "",
     audience: Annotated[str, typer.Option(envvar=f"{PREFIX}AUDIENCE", help="That the JWT must be made for.")] = "",
+    jobs: Annotated[
+        str,
+        typer.Option(
+            envvar=f"{PREFIX}JOBS",
+            metavar="URL",
+            help="Where jobs and idempotency keys are kept: sqlite:////path/jobs.db or postgresql+psycopg2://…; "
+            "by default in memory, until the gateway ends.",
+        ),
+    ] = "sqlite://",
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,6 +72,7 @@ def gateway(
     from airflow_agentic.coordinator import ModelPool
     from airflow_agentic.project import Project
     from airflow_agentic.serving.access import addresses
+    from airflow_agentic.serving.jobs import SqlJobs
 
     _log()
     authenticator = _authenticator(tokens, jwks, issuer, audience)
@@ -74,7 +84,7 @@ def gateway(
     catalog = Catalog.load(home, pool, names=listed(workflow))
     for file, problem in catalog.broken.items():
         typer.secho(f"{file} is not served:\n{problem}", fg="red", err=True)
-    app = Gateway(catalog, pool, settings, authenticator=authenticator)
+    app = Gateway(catalog, pool, settings, store=SqlJobs.open(jobs), authenticator=authenticator)
     sockets = bind(places, port)
     url = _url(host, sockets[0].getsockname()[1])
     serve(app, pool, sockets, settings.limits, started=lambda: _say(app, url, home.root))

@@ -11,6 +11,7 @@ from airflow_agentic.serving.gateway.answering import Answering
 from airflow_agentic.serving.gateway.body import ClientGoneError
 from airflow_agentic.serving.gateway.door import Door
 from airflow_agentic.serving.gateway.exchange import Exchange
+from airflow_agentic.serving.gateway.modes import Modes
 from airflow_agentic.serving.gateway.predict import Predict
 from airflow_agentic.serving.gateway.problems import DRAINING, ProblemError
 from airflow_agentic.serving.gateway.readiness import Readiness
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from airflow_agentic.serving.access import Authenticator
     from airflow_agentic.serving.gateway.body import Message, Receive, Scope, Send
     from airflow_agentic.serving.gateway.catalog import Catalog
+    from airflow_agentic.serving.gateway.dags import DagRuns
     from airflow_agentic.serving.gateway.readiness import Prepares
     from airflow_agentic.serving.gateway.settings import Settings
+    from airflow_agentic.serving.jobs import JobStore
 
 PREDICT = "/predict"
 
@@ -31,12 +34,21 @@ class Gateway:
     """The ASGI application.
 
     :param pool: has the models of the catalog's coordinators.
+    :param store: of jobs and idempotency keys; it is given back at the end.
     :param authenticator: ``None``: everybody on this machine may ask.
+    :param dags: ``None``: there is no Airflow.
     :raises InputError: a setting cannot be.
     """
 
     def __init__(
-        self, catalog: Catalog, pool: Prepares, settings: Settings, *, authenticator: Authenticator | None = None
+        self,
+        catalog: Catalog,
+        pool: Prepares,
+        settings: Settings,
+        *,
+        store: JobStore,
+        authenticator: Authenticator | None = None,
+        dags: DagRuns | None = None,
     ) -> None:
         limits = settings.limits
         self.catalog = catalog
@@ -44,14 +56,16 @@ class Gateway:
         self.admission = Admission(running=limits.running, waiting=limits.waiting)
         self.readiness = Readiness(catalog, pool)
         self.answering = Answering(settings, self.admission)
-        self.predict = Predict(catalog, self.answering, self.door, settings)
-        self.framework = framework(Views(catalog, self.readiness), self.readiness)
+        self.modes = Modes(catalog, self.answering, store, limits, dags=dags)
+        self.predict = Predict(catalog, self.modes, self.door, settings)
+        self.framework = framework(Views(catalog, self.readiness), self.readiness, self.modes)
         self.closed = False
         """Whether new requests are refused: the gateway is about to end."""
         self._watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to load the models."""
+        """Begin to load the models, and to take jobs."""
+        self.modes.jobs.start()
         self._watch = asyncio.create_task(self.readiness.watch())
 
     def drain(self) -> None:
@@ -63,6 +77,7 @@ class Gateway:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
+        await self.modes.stop()
         await self.answering.close()
         await self.door.close()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from airflow_agentic import tables
 from airflow_agentic.pipeline.features import describe
@@ -60,6 +60,11 @@ class PredictRequest:
     mode: Mode = "sync"
     deadline: float | None = None
     """Seconds from when it came."""
+
+    @property
+    def record(self) -> RecordFields:
+        """Of a single one: it is well formed, else the request would not be."""
+        return cast("RecordFields", self.records[0])
 
 
 @dataclass(slots=True)

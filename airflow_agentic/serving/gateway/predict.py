@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import orjson
 
 from airflow_agentic.serving.gateway.admission import HeldBytes
 from airflow_agentic.serving.gateway.body import read_body
-from airflow_agentic.serving.gateway.documents import PredictRequest, RecordFields, invalid, parse_request
+from airflow_agentic.serving.gateway.documents import PredictRequest, invalid, parse_request
 from airflow_agentic.serving.gateway.door import Door, require
 from airflow_agentic.serving.gateway.exchange import Exchange
 from airflow_agentic.serving.gateway.forms import form_document
+from airflow_agentic.serving.gateway.modes import KEY
 from airflow_agentic.serving.gateway.problems import (
     INVALID_JSON,
     UNSUPPORTED_MEDIA,
     FieldError,
     ProblemError,
-    Response,
 )
 from airflow_agentic.serving.gateway.stream import MEDIA_TYPES, Streams
 from airflow_agentic.spec.base import nearest
 
 if TYPE_CHECKING:
     from airflow_agentic.serving.access import Client
-    from airflow_agentic.serving.gateway.answering import Answering
     from airflow_agentic.serving.gateway.catalog import Catalog, Served
+    from airflow_agentic.serving.gateway.modes import Modes
     from airflow_agentic.serving.gateway.settings import Settings
 
 TIMEOUT: Final = b"x-request-timeout-ms"
@@ -38,12 +38,12 @@ QUERY: Final = ("task", "workflow")
 class Predict:
     """The route ``POST /predict``."""
 
-    def __init__(self, catalog: Catalog, answering: Answering, door: Door, settings: Settings) -> None:
+    def __init__(self, catalog: Catalog, modes: Modes, door: Door, settings: Settings) -> None:
         self.catalog = catalog
-        self.answering = answering
+        self.modes = modes
         self.door = door
         self.limits = settings.limits
-        self.streams = Streams(answering, door, settings.limits)
+        self.streams = Streams(modes.answering, door, settings.limits)
         self.held = HeldBytes(settings.limits.held_bytes)
 
     async def answer(self, exchange: Exchange, client: Client) -> None:
@@ -71,10 +71,9 @@ class Predict:
         document = _parsed(body) if media_type == JSON else form_document(body, given, most=self.limits.records)
         request = parse_request(document, most=self.limits.records)
         served = self.choose(exchange, client, workflow=request.workflow, task=_task(request))
-        until = self.answering.until(served, asked, request.deadline)
         with self.door.admitted(client, records=len(request.records)):
-            answer = await exchange.while_connected(self._answered(request, served, until))
-        await exchange.respond(Response(200, orjson.dumps(answer)))
+            answer = await self.modes.answer(exchange, client, request, served, document=document, asked=asked)
+        await exchange.respond(answer)
 
     def choose(self, exchange: Exchange, client: Client, *, workflow: str | None, task: str | None) -> Served:
         """The workflow that a request means.
@@ -87,18 +86,12 @@ class Predict:
         exchange.workflow = served.name
         return served
 
-    async def _answered(self, request: PredictRequest, served: Served, until: float) -> dict[str, Any]:
-        if request.single:
-            record = cast("RecordFields", request.records[0])
-            document = await self.answering.one(record, served, task=request.task, until=until)
-            return {**document, "workflow": served.name}
-        answers = await self.answering.many(request.records, served, task=request.task, until=until)
-        failed = sum("error" in answer for answer in answers)
-        return {"workflow": served.name, "answers": answers, "records": len(answers), "failed": failed}
-
     async def _stream(self, exchange: Exchange, client: Client, asked: float | None) -> None:
         if exchange.header(b"content-encoding") not in {None, "identity"}:
             raise ProblemError(UNSUPPORTED_MEDIA, "NDJSON is read as it is; send it without Content-Encoding")
+        if exchange.header(KEY) is not None:
+            detail = "streams are not kept, so that a key cannot stand for one; send it without, or send JSON"
+            raise invalid([FieldError("header:Idempotency-Key", detail)])
         given = query(exchange, QUERY)
         served = self.choose(exchange, client, workflow=given.get("workflow"), task=given.get("task"))
         await self.streams.answer(exchange, client, served, task=given.get("task"), timeout=asked)

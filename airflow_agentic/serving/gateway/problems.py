@@ -46,6 +46,9 @@ UNSUPPORTED_MEDIA: Final = Kind(
     "unsupported-media-type", 415, "The body is of a kind that is not read", "Send `Content-Type: application/json`."
 )
 MISDIRECTED: Final = Kind("misdirected", 421, "The host is not this gateway's", "Use an address it was started for.")
+KEY_REUSED: Final = Kind(
+    "key-reused", 422, "The idempotency key stands for another request", "Use a new key, or send that request again."
+)
 INVALID_REQUEST: Final = Kind("invalid-request", 422, "A field is wrong", "Change the fields that `errors` names.")
 RECORD_REFUSED: Final = Kind(
     "record-refused", 422, "The record cannot be answered as it is", "Change the input: `answer.error` says what."
@@ -60,6 +63,7 @@ QUOTA_EXCEEDED: Final = Kind(
 HEADERS_TOO_LARGE: Final = Kind("headers-too-large", 431, "The headers are too large", "Send fewer or shorter ones.")
 INTERNAL: Final = Kind("internal-error", 500, "The gateway failed", "Report it with the request id.")
 MODEL_FAILED: Final = Kind("model-failed", 502, "A model failed on this record", "Another try gives the same.")
+AIRFLOW_FAILED: Final = Kind("airflow-failed", 502, "Airflow did not answer the request", "See detail, and the run.")
 UNAVAILABLE: Final = Kind("no-model-available", 503, "No model could answer", "Try again where `Retry-After` is sent.")
 NOT_READY: Final = Kind("not-ready", 503, "What it takes to answer is away", "Try again after `Retry-After` seconds.")
 DRAINING: Final = Kind("draining", 503, "The gateway is being stopped", "Ask another replica, or try again.")

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from airflow_agentic._version import __version__
 from airflow_agentic.serving.gateway.documents import invalid
+from airflow_agentic.serving.gateway.jobs import job_document
 from airflow_agentic.serving.gateway.problems import (
     BAD_HTTP,
     KINDS,
@@ -26,6 +27,7 @@ from airflow_agentic.spec.base import nearest
 if TYPE_CHECKING:
     from airflow_agentic.serving.access import Client
     from airflow_agentic.serving.gateway.exchange import Exchange
+    from airflow_agentic.serving.gateway.modes import Modes
     from airflow_agentic.serving.gateway.readiness import Readiness
     from airflow_agentic.serving.gateway.views import Views
 
@@ -49,11 +51,12 @@ def client_of(request: Request) -> Client:
     return client
 
 
-def framework(views: Views, readiness: Readiness) -> FastAPI:
+def framework(views: Views, readiness: Readiness, modes: Modes) -> FastAPI:
     """The application of all routes but ``POST /predict``."""
     app = FastAPI(title="airflow-agentic gateway", version=__version__, docs_url=None, redoc_url=None)
     _handle_errors(app)
     _show(app, views)
+    _jobs(app, modes)
     _health(app, readiness)
     return app
 
@@ -86,6 +89,20 @@ def _show(app: FastAPI, views: Views) -> None:
             hint = f"did you mean {near!r}?" if near else "see GET /problems"
             raise ProblemError(NOT_FOUND, f"no problem is called {name[:80]!r}; {hint}")
         return Json(_kind(name))
+
+
+def _jobs(app: FastAPI, modes: Modes) -> None:
+    @app.get("/jobs/{job_id}", tags=["jobs"], summary="What became of a job")
+    async def job(job_id: str, request: Request) -> HttpResponse:
+        return Json(job_document(await modes.jobs.job(job_id, client_of(request))))
+
+    @app.post("/jobs/{job_id}/cancel", tags=["jobs"], summary="End a job; one that is closed stays as it is")
+    async def cancel(job_id: str, request: Request) -> HttpResponse:
+        return Json(job_document(await modes.cancel(job_id, client_of(request))))
+
+    @app.delete("/jobs/{job_id}", tags=["jobs"], summary="The same as cancel")
+    async def delete(job_id: str, request: Request) -> HttpResponse:
+        return Json(job_document(await modes.cancel(job_id, client_of(request))))
 
 
 def _health(app: FastAPI, readiness: Readiness) -> None:

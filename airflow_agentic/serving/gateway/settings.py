@@ -30,6 +30,10 @@ class Limits:
     """NDJSON streams at once; further ones are answered 429."""
     held_bytes: int = 512 * MIB
     """Of the bodies of all requests under way together; then further ones are answered 429."""
+    jobs: int = 8
+    """Jobs that one gateway works on at once; the others wait in the store."""
+    job_seconds: float = 3600.0
+    """Of a job whose request says nothing."""
     seconds: float = 60.0
     """Of a request that brings no deadline and whose workflow has none."""
     body_seconds: float = 30.0
