@@ -46,35 +46,29 @@ async def read_body(
     if encoding not in {b"identity", b"gzip"}:
         detail = f"the encoding {encoding.decode('latin-1')!r} is not read; send gzip, or none"
         raise ProblemError(UNSUPPORTED_MEDIA, detail, headers=[("accept-encoding", "gzip")])
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body = message.get("body", b"")
-        if len(body) > most:
-            raise _too_large(most)
-        take(len(body))
-    else:
-        try:
-            async with asyncio.timeout(seconds):
-                body = await _rest(message, receive, most, take)
-        except TimeoutError:
-            detail = f"the body did not come whole within {seconds:g} s; send it faster, or a smaller one"
-            raise ProblemError(TIMED_OUT, detail, headers=[("connection", "close")]) from None
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _whole(receive, most, take)
+    except TimeoutError:
+        detail = f"the body did not come whole within {seconds:g} s; send it faster, or a smaller one"
+        raise ProblemError(TIMED_OUT, detail, headers=[("connection", "close")]) from None
     return _unzipped(body, most, take) if encoding == b"gzip" else body
 
 
-async def _rest(message: Message, receive: Receive, most: int, take: Callable[[int], None]) -> bytes:
-    parts = bytearray()
-    while True:
+async def _whole(receive: Receive, most: int, take: Callable[[int], None]) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
-        part = message.get("body", b"")
-        if len(parts) + len(part) > most:
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size > most:
             raise _too_large(most)
         take(len(part))
-        parts += part
-        if not message.get("more_body", False):
-            return bytes(parts)
-        message = await receive()
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _unzipped(body: bytes, most: int, take: Callable[[int], None]) -> bytes:

@@ -95,7 +95,7 @@ def serve(
     """
     config = uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=BoundedHttp.within(limits.head_seconds),
         ws="none",
         lifespan="off",
         log_config=None,

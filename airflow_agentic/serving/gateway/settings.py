@@ -36,6 +36,8 @@ class Limits:
     """Of a job whose request says nothing."""
     seconds: float = 60.0
     """Of a request that brings no deadline and whose workflow has none."""
+    head_seconds: float = 10.0
+    """Until a request's line and headers must have come."""
     body_seconds: float = 30.0
     """Until a request's body must have come; of NDJSON until the next bytes must have."""
     uri_seconds: float = 20.0
