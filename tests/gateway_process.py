@@ -103,6 +103,13 @@ def running(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Proce
         process.wait()
 
 
+def healthy(gateway: Process) -> bool:
+    """Whether it still answers, and right."""
+    document = {"task": "text-analysis", "input": "This is a test sentence."}
+    answer = httpx.post(f"{gateway.url}/predict", json=document)
+    return answer.status_code == 200 and answer.json()["label"] == "good"
+
+
 def _command(folder: Path, arguments: Sequence[str]) -> list[str]:
     own = ["gateway", "--project", str(folder), "--port", "0", "--allow-handler", "gateway_process"]
     return [sys.executable, "-m", "airflow_agentic", *own, *arguments]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_process import Process, project, running
+from gateway_process import Process, healthy, project, running
 
 BODY = b'{"task": "text-analysis", "input": "This is a test sentence."}'
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -46,11 +48,6 @@ def asked(gateway: Process, *parts: bytes) -> tuple[int, dict[str, Any]]:
         for part in parts:
             connection.sendall(part)
         return received(connection)
-
-
-def healthy(gateway: Process) -> bool:
-    answer = httpx.post(f"{gateway.url}/predict", content=BODY, headers={"content-type": "application/json"})
-    return answer.status_code == 200 and answer.json()["label"] == "good"
 
 
 def test_the_command_of_the_docs_is_answered(gateway: Process) -> None:
@@ -201,9 +198,6 @@ async def test_a_gateway_that_is_stopped_under_load_fails_no_request(tmp_path: P
 
 
 def test_without_tokens_it_listens_on_loopback_only(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     command = [sys.executable, "-m", "airflow_agentic", "gateway", "--project", str(project(tmp_path)), "--port", "0"]
     ended = subprocess.run([*command, "--host", "0.0.0.0"], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from airflow_agentic._version import __version__
 from airflow_agentic.serving.gateway.documents import invalid
 from airflow_agentic.serving.gateway.jobs import job_document
+from airflow_agentic.serving.gateway.openapi import describe
 from airflow_agentic.serving.gateway.problems import (
     BAD_HTTP,
     KINDS,
@@ -54,6 +55,7 @@ def client_of(request: Request) -> Client:
 def framework(views: Views, readiness: Readiness, modes: Modes) -> FastAPI:
     """The application of all routes but ``POST /predict``."""
     app = FastAPI(title="airflow-agentic gateway", version=__version__, docs_url=None, redoc_url=None)
+    describe(app)
     _handle_errors(app)
     _show(app, views)
     _jobs(app, modes)
