@@ -21,6 +21,7 @@ from airflow_agentic.cli import (
     profile,
     run,
     schema,
+    serve,
     validate,
 )
 from airflow_agentic.exceptions import AgenticError
@@ -98,5 +99,6 @@ app.add_typer(dags.app, name="dags")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(images.app, name="images")
 app.command("gateway")(gateway.gateway)
+app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.command("schema")(schema.schema)

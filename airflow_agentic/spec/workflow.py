@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from airflow_agentic.spec.base import Bytes, Name, Retention, Seconds, Spec, Strict
 from airflow_agentic.spec.explain import COLUMN_PATTERN, MisfitError, in_short
 from airflow_agentic.spec.pattern import OPTIONS, Member, pattern_of  # pydantic reads Member
+
+MAX_INLINE_RECORDS: Final = 1000
+"""Records that a Dag run may be given with its request; what is larger is read from a file."""
+MAX_INLINE_BYTES: Final = 256 * 1024
+"""The same, as JSON: Airflow keeps it in its database and hands it to each Airflow task."""
 
 ColumnType = Literal["string", "double", "int", "bool"]
 
