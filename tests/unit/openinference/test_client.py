@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
+from oip_server import OipServer, doubled
 
 from airflow_agentic.exceptions import ModelUnavailableError, ServiceRefusedError
 from airflow_agentic.openinference.client import Health, ServiceClient
 from airflow_agentic.openinference.tensors import InferRequest, ModelMetadata, RequestedOutput, Tensor, TensorSpec
 from airflow_agentic.spec.service import ServiceSpec
-from tests.oip_server import OipServer, doubled
 
 NUMBERS = InferRequest([Tensor("x", "FP32", np.array([[1.0, 2.0]], np.float32))])
 
