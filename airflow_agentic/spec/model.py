@@ -275,8 +275,8 @@ class ModelCard(Spec):
     kubernetes: dict[str, JsonValue] = Field(default_factory=dict)
     """Of the model's pod: arguments of KubernetesInferenceOperator, objects in Kubernetes' own notation."""
     service: ServiceSpec | None = None
-    """Where the model is served: for ``framework: open-inference`` the server that has it, else our own model server, for
-    ``runner: service``."""
+    """Where the model is served: for ``framework: open-inference`` the server that has it, else our own model server,
+    for ``runner: service``."""
     isolation: Literal["process", "inline"] = "process"
     """``inline`` runs in the caller's process: for light trusted code."""
     runners: list[Runner] = Field(default=["local", "kubernetes", "service", "queue", "spark"])
