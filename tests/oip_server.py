@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from aiohttp import web
 
+from airflow_agentic.exceptions import ProtocolError
 from airflow_agentic.openinference.rest import HEADER_LENGTH, decode_request, encode_response
-from airflow_agentic.openinference.tensors import InferRequest, InferResponse, ProtocolError, Tensor
+from airflow_agentic.openinference.tensors import InferRequest, InferResponse, Tensor
 from airflow_agentic.runtime import record_tensors
 from airflow_agentic.runtime.base import Predictor
 from airflow_agentic.spec.model import ModelCard

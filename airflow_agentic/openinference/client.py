@@ -17,16 +17,22 @@ from urllib.parse import quote
 
 import orjson
 
-from airflow_agentic.exceptions import AgenticError, ModelUnavailableError, ServiceRefusedError
+from airflow_agentic.exceptions import (
+    AgenticError,
+    DeadlineError,
+    ModelUnavailableError,
+    ProtocolError,
+    ServiceRefusedError,
+)
 from airflow_agentic.openinference import addresses
 from airflow_agentic.openinference.balance import Balancer, Server
 from airflow_agentic.openinference.rest import decode_response, encode_json_request, encode_request
-from airflow_agentic.openinference.tensors import InferRequest, InferResponse, ModelMetadata, ProtocolError, TensorSpec
+from airflow_agentic.openinference.tensors import InferRequest, InferResponse, ModelMetadata, TensorSpec
 from airflow_agentic.openinference.transport import FailedError, Transport
 
 if TYPE_CHECKING:
     from airflow_agentic.openinference.balance import Chance
-    from airflow_agentic.openinference.datatypes import Datatype
+    from airflow_agentic.spec.model import Datatype
     from airflow_agentic.spec.service import ServiceSpec
 
 BINARY: Final = "binary_tensor_data"
@@ -233,7 +239,7 @@ class ServiceClient:
                 balancer.failed(server, why)
             else:
                 balancer.forget(server)
-            raise FailedError(ModelUnavailableError(why), unhealthy=True) from None
+            raise FailedError(DeadlineError(why), unhealthy=True) from None
         except BaseException:
             balancer.forget(server)
             raise

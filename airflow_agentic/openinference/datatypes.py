@@ -6,26 +6,12 @@ are little-endian, as in the protocol's binary tensor extension.
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-Datatype = Literal[
-    "BOOL",
-    "UINT8",
-    "UINT16",
-    "UINT32",
-    "UINT64",
-    "INT8",
-    "INT16",
-    "INT32",
-    "INT64",
-    "FP16",
-    "FP32",
-    "FP64",
-    "BYTES",
-]
+from airflow_agentic.spec.model import Datatype
 
 DATATYPES: Final[tuple[Datatype, ...]] = get_args(Datatype)
 

@@ -14,14 +14,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from airflow_agentic.exceptions import AgenticError
-from airflow_agentic.openinference.datatypes import DTYPES, Datatype, datatype_of
+from airflow_agentic.openinference.datatypes import DTYPES, datatype_of
+from airflow_agentic.spec.model import Datatype
 
 NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-class ProtocolError(AgenticError, ValueError):
-    """A message breaks the protocol; its text names the place and says what to change. Retrying cannot help."""
 
 
 class Tensor(NamedTuple):

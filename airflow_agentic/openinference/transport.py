@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import orjson
 
-from airflow_agentic.exceptions import AgenticError, MissingExtraError, ModelUnavailableError, ServiceRefusedError
+from airflow_agentic.exceptions import (
+    AgenticError,
+    DeadlineError,
+    MissingExtraError,
+    ModelUnavailableError,
+    OverloadedError,
+    ServiceRefusedError,
+)
 from airflow_agentic.openinference.rest import HEADER_LENGTH
 from airflow_agentic.openinference.token import BearerToken
 
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
 DEADLINE: Final = "X-Request-Timeout-Ms"
 """The header that says how much time a request has left, in whole milliseconds."""
 
-_OVERLOADED: Final = frozenset({429, 503})
 _SHOWN: Final = 500
 
 
@@ -198,12 +204,14 @@ def _said(error: BaseException) -> str:
 
 def _refusal(server: Server, path: str, status: int, headers: Mapping[str, str], body: bytes) -> FailedError:
     said = _message(body)
-    if status in _OVERLOADED or status >= 500:
-        error: AgenticError = ModelUnavailableError(f"the server {server.url} answered {status}: {said}")
-        unhealthy = status != 429
-        if status not in _OVERLOADED:
-            return FailedError(error, unhealthy=unhealthy)
-        return FailedError(error, again="later", unhealthy=unhealthy, after=_retry_after(headers))
+    if status == 429 or status >= 500:
+        message, after = f"the server {server.url} answered {status}: {said}", _retry_after(headers)
+        if status == 429:
+            return FailedError(OverloadedError(message, after), again="later", after=after)
+        if status == 503:
+            return FailedError(ModelUnavailableError(message), again="later", unhealthy=True, after=after)
+        error = DeadlineError(message) if status == 504 else ModelUnavailableError(message)
+        return FailedError(error, unhealthy=True)
     if 300 <= status < 400:
         said = f"a redirect to {headers.get('Location', 'nowhere')!r}, which is not followed; write that as service.url"
     hint = {401: "; fix service.token", 403: "; fix service.token, or its rights"}.get(status, "")

@@ -65,7 +65,7 @@ class ModelInfo(Strict):
         return wanted in value if isinstance(value, list) else value == wanted
 
 
-_NOT_IDENTITY: Final = {"threads", "trust", "files"}
+_NOT_IDENTITY: Final = {"threads", "trust", "files", "tensors"}
 
 
 def card_digest(card: ModelCard, artifact: str | None = None, files: Mapping[str, str] | None = None) -> str:

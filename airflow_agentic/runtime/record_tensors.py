@@ -33,8 +33,8 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from airflow_agentic.exceptions import RecordError
-from airflow_agentic.openinference.tensors import ProtocolError, Tensor, TensorSpec
+from airflow_agentic.exceptions import ProtocolError, RecordError
+from airflow_agentic.openinference.tensors import Tensor, TensorSpec
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.results import results

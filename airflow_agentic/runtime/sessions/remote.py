@@ -14,6 +14,7 @@ from airflow_agentic.exceptions import ModelLoadError, RecordError, ServiceRefus
 from airflow_agentic.openinference.blocking import BlockingClient
 from airflow_agentic.openinference.datatypes import DTYPES
 from airflow_agentic.openinference.tensors import InferRequest, RequestedOutput, Tensor, TensorSpec
+from airflow_agentic.runtime.base import Signature
 from airflow_agentic.runtime.sessions.arrays import by_input, fitted
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class RemoteSession:
         self._card = card
         self._client = client
         self._model = served_name(card)
+        self.signature = Signature(metadata.inputs, metadata.outputs)
         self._inputs = {spec.name: spec for spec in metadata.inputs}
         wanted = card.runtime.output_name
         self._outputs = () if wanted is None else (RequestedOutput(wanted),)
