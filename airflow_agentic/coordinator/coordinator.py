@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from airflow_agentic import tables
 from airflow_agentic.coordinator.calls import Calls
+from airflow_agentic.coordinator.mixed_pool import pool_of
 from airflow_agentic.coordinator.online import OnlineExecution, first_error
 from airflow_agentic.coordinator.pool import ModelPool
 from airflow_agentic.execution import nodes as functions
@@ -40,9 +41,9 @@ class Coordinator:
     """Answers batches of records by a plan.
 
     :param plan: compiled; its snapshot (health, profiles) is taken here, unless ``frozen``.
-    :param pool: loaded models, shared between coordinators; its own one where absent.
     :param few: batches of up to so many records are answered record by record between the calls of models, which gives
         the same answers sooner.
+    :param pool: loaded models, shared between coordinators; its own one where absent, with the services of the plan.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Coordinator:
     ) -> None:
         self.plan = plan if frozen else snapshot(plan)
         self.allowed_handlers = allowed_handlers
-        self.pool: Pool = pool or ModelPool(allowed_handlers=allowed_handlers)
+        self.pool: Pool = pool or pool_of(self.plan, ModelPool(allowed_handlers=allowed_handlers))
         self.decider = Decider(self.plan.models, load=self.pool.load)
         self.clock = clock
         self.few = few
