@@ -84,10 +84,10 @@ def gateway(
     catalog = Catalog.load(home, pool, names=listed(workflow))
     for file, problem in catalog.broken.items():
         typer.secho(f"{file} is not served:\n{problem}", fg="red", err=True)
-    app = Gateway(catalog, pool, settings, store=SqlJobs.open(jobs), authenticator=authenticator)
+    app = Gateway(catalog, settings, store=SqlJobs.open(jobs), authenticator=authenticator)
     sockets = bind(places, port)
     url = _url(host, sockets[0].getsockname()[1])
-    serve(app, pool, sockets, settings.limits, started=lambda: _say(app, url, home.root))
+    serve(app, sockets, settings.limits, started=lambda: _say(app, url, home.root))
     typer.echo("the gateway has stopped", err=True)
 
 
