@@ -9,6 +9,9 @@ not finite has no JSON form and is refused there; as binary it passes. ``data`` 
 
 from __future__ import annotations
 
+import math
+import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -32,6 +35,8 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 """The header with the length of the JSON before binary tensors, in bytes."""
 
 MAX_AXES: Final = 32
+MAX_EMPTY: Final = 2**56
+"""The most that the lengths of an array without elements may multiply to, those of 0 left out: NumPy's own bound."""
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
@@ -41,10 +46,15 @@ def _limits(info: np.iinfo[Any] | np.finfo[Any]) -> tuple[float, float]:
     return as_python(info.min), as_python(info.max)
 
 
+_SHORT: Final = reprlib.Repr()
+"""Of a value that may be large, and nested deeper than Python's own ``repr`` goes."""
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+
 _PYTHON: Final = {
     name: frozenset({bool} if dtype.kind == "b" else {int} if dtype.kind in "iu" else {int, float})
     for name, dtype in DTYPES.items()
 }
+_STRINGS: Final = frozenset({str})
 _LIMITS: Final = {
     **{name: _limits(np.iinfo(DTYPES[name])) for name in DATATYPES if DTYPES[name].kind in "iu"},
     **{name: _limits(np.finfo(DTYPES[name])) for name in ("FP16", "FP32")},
@@ -68,8 +78,8 @@ def decode_request(body: bytes, header_length: int | None = None) -> InferReques
     outputs = document.get("outputs")
     return InferRequest(
         inputs,
-        _requested(outputs) if outputs else (),
-        _identity(document),
+        () if outputs is None else _requested(outputs),
+        _optional_text(document, "id"),
         parameters,
         _flag(parameters, "binary_data_output", "parameters") or False,
     )
@@ -88,7 +98,9 @@ def encode_response(response: InferResponse, request: InferRequest) -> tuple[lis
     if response.parameters:
         document["parameters"] = dict(response.parameters)
     asked = {one.name: one.binary for one in request.outputs}
-    tensors, parts = [], []
+    tensors: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    written = []
     for tensor in response.outputs:
         own = asked.get(tensor.name)
         if request.binary if own is None else own:
@@ -96,11 +108,12 @@ def encode_response(response: InferResponse, request: InferRequest) -> tuple[lis
             parts.append(data)
             tensors.append(_head(tensor) | {"parameters": {**tensor.parameters, "binary_data_size": len(data)}})
         else:
+            written.append(tensor)
             tensors.append(_with_data(tensor))
     document["outputs"] = tensors
     text = orjson.dumps(document, option=_NUMPY)
     if b"null" in text:
-        _refuse_infinite(response.outputs)
+        _refuse_infinite(written)
     return ([text], None) if not parts else ([text, *parts], len(text))
 
 
@@ -131,7 +144,7 @@ def encode_json_request(request: InferRequest) -> bytes:
         document["parameters"] = dict(request.parameters)
     document["inputs"] = [_with_data(tensor) for tensor in request.inputs]
     if request.outputs:
-        document["outputs"] = [{"name": one.name} for one in request.outputs]
+        document["outputs"] = [_without_binary(one) for one in request.outputs]
     text = orjson.dumps(document, option=_NUMPY)
     if b"null" in text:
         _refuse_infinite(request.inputs)
@@ -145,13 +158,13 @@ def decode_response(body: bytes, header_length: int | None = None) -> InferRespo
     if not isinstance(given, list):
         raise ProtocolError(f"outputs: expected a list of tensors, found {_shown(given)}")
     outputs = [_tensor(one, "outputs", place, tail) for place, one in enumerate(given)]
+    _distinct("outputs", [one.name for one in outputs])
     tail.end()
-    version = document.get("model_version")
     return InferResponse(
-        str(document.get("model_name", "")),
+        _optional_text(document, "model_name") or "",
         outputs,
-        None if version is None else str(version),
-        _identity(document),
+        _optional_text(document, "model_version"),
+        _optional_text(document, "id"),
         _parameters(document, ""),
     )
 
@@ -199,21 +212,22 @@ def _document(body: bytes, header_length: int | None) -> tuple[dict[str, Any], _
     return document, tail
 
 
-def _identity(document: Mapping[str, Any]) -> str | None:
-    given = document.get("id")
+def _optional_text(document: Mapping[str, Any], key: str) -> str | None:
+    given = document.get(key)
     if given is not None and not isinstance(given, str):
-        raise ProtocolError(f"id: expected a string, found {_shown(given)}")
+        raise ProtocolError(f"{key}: expected a string, found {_shown(given)}")
     return given
 
 
 def _tensor(given: Any, side: str, place: int, tail: _Tail) -> Tensor:
     if type(given) is not dict:
         raise ProtocolError(f"{side}[{place}]: expected an object, found {_shown(given)}")
-    name, datatype = given.get("name"), given.get("datatype")
+    name = given.get("name")
+    datatype: Any = given.get("datatype")
     shape: Any = given.get("shape")
     if type(name) is not str or not name:
         raise ProtocolError(f"{side}[{place}].name: expected a string, found {_shown(name)}")
-    if datatype not in DTYPES:
+    if datatype not in DATATYPES:
         raise ProtocolError(
             f"{side}[{place}].datatype: expected one of {', '.join(DATATYPES)}, found {_shown(datatype)}"
         )
@@ -249,6 +263,8 @@ def _count(shape: Any, side: str, place: int) -> int:
         if type(length) is not int or length < 0:
             raise ProtocolError(f"{side}[{place}].shape: expected lengths of 0 or more, found {_shown(length)}")
         count *= length
+    if count == 0 and math.prod(filter(None, shape)) > MAX_EMPTY:
+        raise ProtocolError(f"{side}[{place}].shape: {_shown(shape)} is longer than an array can be")
     return count
 
 
@@ -259,7 +275,9 @@ def _array(data: Any, datatype: str, shape: list[int], count: int, side: str, pl
     if data and type(data[0]) is list:
         flat = _flat(data, shape, f"{side}[{place}].data")
     if len(flat) != count:
-        raise ProtocolError(f"{side}[{place}].data: shape {shape} has {count} elements, found {len(flat)}")
+        raise ProtocolError(
+            f"{side}[{place}].data: shape {_shown(shape)} has {_shown(count)} elements, found {len(flat)}"
+        )
     array = _texts(flat, f"{side}[{place}].data") if datatype == "BYTES" else _numbers(flat, datatype, side, place)
     return array if len(shape) == 1 else array.reshape(shape)
 
@@ -269,7 +287,9 @@ def _flat(data: list[Any], shape: list[int], where: str) -> list[Any]:
     flat = [data]
     for length in shape:
         if not all(type(one) is list and len(one) == length for one in flat):
-            raise ProtocolError(f"{where}: is not nested as shape {shape} says; give the elements in one flat list")
+            raise ProtocolError(
+                f"{where}: is not nested as shape {_shown(shape)} says; give the elements in one flat list"
+            )
         flat = list(chain.from_iterable(flat))
     return flat
 
@@ -292,8 +312,8 @@ def _numbers(flat: list[Any], datatype: str, side: str, place: int) -> npt.NDArr
 
 
 def _texts(flat: list[Any], where: str) -> npt.NDArray[Any]:
-    wrong = next((one for one in flat if type(one) is not str), None)
-    if wrong is not None:
+    if not _STRINGS.issuperset(map(type, flat)):
+        wrong = next(one for one in flat if type(one) is not str)
         raise ProtocolError(f"{where}: expected BYTES as strings, found {_shown(wrong)}")
     found = np.empty(len(flat), object)
     found[:] = [text.encode() for text in flat]
@@ -337,8 +357,8 @@ def _flag(parameters: Mapping[str, Any], key: str, where: str) -> bool | None:
 
 
 def _distinct(side: str, names: list[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
         raise ProtocolError(f"{side}: the name {twice!r} stands twice; keep one of them")
 
 
@@ -362,6 +382,11 @@ def _with_data(tensor: Tensor) -> dict[str, Any]:
     return head
 
 
+def _without_binary(output: RequestedOutput) -> dict[str, Any]:
+    rest = {key: value for key, value in output.parameters.items() if key != "binary_data"}
+    return {"name": output.name, "parameters": rest} if rest else {"name": output.name}
+
+
 def _binary(output: RequestedOutput) -> dict[str, bool]:
     return {} if output.binary is None else {"binary_data": output.binary}
 
@@ -378,5 +403,5 @@ def _refuse_infinite(tensors: Sequence[Tensor]) -> None:
 def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
