@@ -16,6 +16,7 @@
     ├── PlanMismatchError (RuntimeError)    the Dag and the run's frozen plan differ; not retried
     ├── ModelError (RuntimeError)
     │   ├── ModelLoadError                  the model cannot be loaded; not retried
+    │   ├── UnknownModelError (LookupError) the server has no such model or version; not retried
     │   ├── MissingExtraError (ImportError) a framework is not installed; not retried
     │   └── ModelUnavailableError           the model's process died or timed out; retrying can help
     │       ├── ModelMemoryError            it ran out of memory; retrying can help where there is more
@@ -126,6 +127,10 @@ class ModelError(AgenticError, RuntimeError):
 
 class ModelLoadError(ModelError):
     """The model cannot be loaded; the message names the card's key to change. Retrying cannot help."""
+
+
+class UnknownModelError(ModelError, LookupError):
+    """A model server has no such model, or not this version. Retrying cannot help."""
 
 
 class MissingExtraError(ModelError, ImportError):

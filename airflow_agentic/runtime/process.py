@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_agentic.runtime.base import Arrays, Predictor
+    from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.runtime.predictor import CardPredictor
     from airflow_agentic.spec.model import ModelCard
 
 LOAD_SECONDS: Final = 600.0
@@ -200,13 +201,13 @@ class ModelProcess:
 
 def start(
     card: ModelCard, *, allowed_handlers: Sequence[str] = (), cache_dir: Path | None = None, top_k: int | None = None
-) -> Predictor:
+) -> CardPredictor | ModelProcess:
     """The loaded predictor of ``card``: in this process or a child, as its ``isolation`` says.
 
     :raises ModelError: it cannot be loaded.
     :raises HandlerNotAllowedError: it names code that is not allowed.
     """
-    predictor: Predictor
+    predictor: CardPredictor | ModelProcess
     if card.isolation == "inline":
         predictor = open_predictor(card, allowed_handlers=allowed_handlers, cache_dir=cache_dir, top_k=top_k)
     else:
