@@ -9,9 +9,6 @@ not finite has no JSON form and is refused there; as binary it passes. ``data`` 
 
 from __future__ import annotations
 
-import math
-import reprlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -29,14 +26,13 @@ from airflow_agentic.openinference.tensors import (
     InferResponse,
     RequestedOutput,
     Tensor,
+    counted,
+    distinct,
+    shown,
 )
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 """The header with the length of the JSON before binary tensors, in bytes."""
-
-MAX_AXES: Final = 32
-MAX_EMPTY: Final = 2**56
-"""The most that the lengths of an array without elements may multiply to, those of 0 left out: NumPy's own bound."""
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
@@ -45,10 +41,6 @@ def _limits(info: np.iinfo[Any] | np.finfo[Any]) -> tuple[float, float]:
     as_python = int if isinstance(info, np.iinfo) else float
     return as_python(info.min), as_python(info.max)
 
-
-_SHORT: Final = reprlib.Repr()
-"""Of a value that may be large, and nested deeper than Python's own ``repr`` goes."""
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 _PYTHON: Final = {
     name: frozenset({bool} if dtype.kind == "b" else {int} if dtype.kind in "iu" else {int, float})
@@ -70,10 +62,10 @@ def decode_request(body: bytes, header_length: int | None = None) -> InferReques
     parameters = _parameters(document, "")
     given = document.get("inputs")
     if not isinstance(given, list) or not given:
-        raise ProtocolError(f"inputs: expected a list of one tensor or more, found {_shown(given)}")
+        raise ProtocolError(f"inputs: expected a list of one tensor or more, found {shown(given)}")
     inputs = [_tensor(one, "inputs", place, tail) for place, one in enumerate(given)]
     if len(inputs) > 1:
-        _distinct("inputs", [one.name for one in inputs])
+        distinct("inputs", [one.name for one in inputs])
     tail.end()
     outputs = document.get("outputs")
     return InferRequest(
@@ -156,9 +148,9 @@ def decode_response(body: bytes, header_length: int | None = None) -> InferRespo
     document, tail = _document(body, header_length)
     given = document.get("outputs")
     if not isinstance(given, list):
-        raise ProtocolError(f"outputs: expected a list of tensors, found {_shown(given)}")
+        raise ProtocolError(f"outputs: expected a list of tensors, found {shown(given)}")
     outputs = [_tensor(one, "outputs", place, tail) for place, one in enumerate(given)]
-    _distinct("outputs", [one.name for one in outputs])
+    distinct("outputs", [one.name for one in outputs])
     tail.end()
     return InferResponse(
         _optional_text(document, "model_name") or "",
@@ -208,30 +200,30 @@ def _document(body: bytes, header_length: int | None) -> tuple[dict[str, Any], _
     except orjson.JSONDecodeError as error:
         raise ProtocolError(f"the body is not JSON: {error}") from None
     if type(document) is not dict:
-        raise ProtocolError(f"the body: expected an object, found {_shown(document)}")
+        raise ProtocolError(f"the body: expected an object, found {shown(document)}")
     return document, tail
 
 
 def _optional_text(document: Mapping[str, Any], key: str) -> str | None:
     given = document.get(key)
     if given is not None and not isinstance(given, str):
-        raise ProtocolError(f"{key}: expected a string, found {_shown(given)}")
+        raise ProtocolError(f"{key}: expected a string, found {shown(given)}")
     return given
 
 
 def _tensor(given: Any, side: str, place: int, tail: _Tail) -> Tensor:
     if type(given) is not dict:
-        raise ProtocolError(f"{side}[{place}]: expected an object, found {_shown(given)}")
+        raise ProtocolError(f"{side}[{place}]: expected an object, found {shown(given)}")
     name = given.get("name")
     datatype: Any = given.get("datatype")
     shape: Any = given.get("shape")
     if type(name) is not str or not name:
-        raise ProtocolError(f"{side}[{place}].name: expected a string, found {_shown(name)}")
+        raise ProtocolError(f"{side}[{place}].name: expected a string, found {shown(name)}")
     if datatype not in DATATYPES:
         raise ProtocolError(
-            f"{side}[{place}].datatype: expected one of {', '.join(DATATYPES)}, found {_shown(datatype)}"
+            f"{side}[{place}].datatype: expected one of {', '.join(DATATYPES)}, found {shown(datatype)}"
         )
-    count = _count(shape, side, place)
+    count = counted(shape, side, place)
     data = given.get("data")
     if "parameters" not in given:
         if data is None:
@@ -247,36 +239,20 @@ def _tensor(given: Any, side: str, place: int, tail: _Tail) -> Tensor:
     if data is not None:
         raise ProtocolError(f"{where}: has data and parameters.binary_data_size; remove one of them")
     if type(size) is not int or size < 0:
-        raise ProtocolError(f"{where}.parameters.binary_data_size: expected a number of bytes, found {_shown(size)}")
+        raise ProtocolError(f"{where}.parameters.binary_data_size: expected a number of bytes, found {shown(size)}")
     rest = {key: value for key, value in parameters.items() if key != "binary_data_size"}
     return Tensor(name, datatype, from_raw(tail.take(size, where), datatype, shape, where), rest)
 
 
-def _count(shape: Any, side: str, place: int) -> int:
-    """How many elements a tensor of ``shape`` has, which is checked."""
-    count = 1
-    if type(shape) is not list or len(shape) > MAX_AXES:
-        raise ProtocolError(
-            f"{side}[{place}].shape: expected a list of at most {MAX_AXES} lengths, found {_shown(shape)}"
-        )
-    for length in shape:
-        if type(length) is not int or length < 0:
-            raise ProtocolError(f"{side}[{place}].shape: expected lengths of 0 or more, found {_shown(length)}")
-        count *= length
-    if count == 0 and math.prod(filter(None, shape)) > MAX_EMPTY:
-        raise ProtocolError(f"{side}[{place}].shape: {_shown(shape)} is longer than an array can be")
-    return count
-
-
 def _array(data: Any, datatype: str, shape: list[int], count: int, side: str, place: int) -> npt.NDArray[Any]:
     if type(data) is not list:
-        raise ProtocolError(f"{side}[{place}].data: expected a list, found {_shown(data)}")
+        raise ProtocolError(f"{side}[{place}].data: expected a list, found {shown(data)}")
     flat = data
     if data and type(data[0]) is list:
         flat = _flat(data, shape, f"{side}[{place}].data")
     if len(flat) != count:
         raise ProtocolError(
-            f"{side}[{place}].data: shape {_shown(shape)} has {_shown(count)} elements, found {len(flat)}"
+            f"{side}[{place}].data: shape {shown(shape)} has {shown(count)} elements, found {len(flat)}"
         )
     array = _texts(flat, f"{side}[{place}].data") if datatype == "BYTES" else _numbers(flat, datatype, side, place)
     return array if len(shape) == 1 else array.reshape(shape)
@@ -288,7 +264,7 @@ def _flat(data: list[Any], shape: list[int], where: str) -> list[Any]:
     for length in shape:
         if not all(type(one) is list and len(one) == length for one in flat):
             raise ProtocolError(
-                f"{where}: is not nested as shape {_shown(shape)} says; give the elements in one flat list"
+                f"{where}: is not nested as shape {shown(shape)} says; give the elements in one flat list"
             )
         flat = list(chain.from_iterable(flat))
     return flat
@@ -302,7 +278,7 @@ def _numbers(flat: list[Any], datatype: str, side: str, place: int) -> npt.NDArr
     """
     if not _PYTHON[datatype].issuperset(map(type, flat)):
         wrong = next(one for one in flat if type(one) not in _PYTHON[datatype])
-        raise ProtocolError(f"{side}[{place}].data: expected {datatype}, found {_shown(wrong)}")
+        raise ProtocolError(f"{side}[{place}].data: expected {datatype}, found {shown(wrong)}")
     bounds = _LIMITS.get(datatype)
     if bounds is not None and flat and (min(flat) < bounds[0] or max(flat) > bounds[1]):
         raise ProtocolError(
@@ -314,7 +290,7 @@ def _numbers(flat: list[Any], datatype: str, side: str, place: int) -> npt.NDArr
 def _texts(flat: list[Any], where: str) -> npt.NDArray[Any]:
     if not _STRINGS.issuperset(map(type, flat)):
         wrong = next(one for one in flat if type(one) is not str)
-        raise ProtocolError(f"{where}: expected BYTES as strings, found {_shown(wrong)}")
+        raise ProtocolError(f"{where}: expected BYTES as strings, found {shown(wrong)}")
     found = np.empty(len(flat), object)
     found[:] = [text.encode() for text in flat]
     return found
@@ -325,41 +301,35 @@ def _parameters(given: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if parameters is None:
         return NO_PARAMETERS
     if type(parameters) is not dict:
-        raise ProtocolError(f"{where}parameters: expected an object, found {_shown(parameters)}")
+        raise ProtocolError(f"{where}parameters: expected an object, found {shown(parameters)}")
     for key, value in parameters.items():
         if not isinstance(value, str | int | float):
             raise ProtocolError(
-                f"{where}parameters.{key}: expected a string, a number or a boolean, found {_shown(value)}"
+                f"{where}parameters.{key}: expected a string, a number or a boolean, found {shown(value)}"
             )
     return parameters
 
 
 def _requested(given: Any) -> list[RequestedOutput]:
     if type(given) is not list:
-        raise ProtocolError(f"outputs: expected a list, found {_shown(given)}")
+        raise ProtocolError(f"outputs: expected a list, found {shown(given)}")
     outputs = []
     for place, one in enumerate(given):
         name = one.get("name") if type(one) is dict else None
         if type(name) is not str or not name:
-            raise ProtocolError(f"outputs[{place}]: expected an object with a name, found {_shown(one)}")
+            raise ProtocolError(f"outputs[{place}]: expected an object with a name, found {shown(one)}")
         parameters = _parameters(one, f"outputs[{place}].")
         flag = _flag(parameters, "binary_data", f"outputs[{place}].parameters")
         outputs.append(RequestedOutput(name, flag, parameters))
-    _distinct("outputs", [one.name for one in outputs])
+    distinct("outputs", [one.name for one in outputs])
     return outputs
 
 
 def _flag(parameters: Mapping[str, Any], key: str, where: str) -> bool | None:
     value = parameters.get(key)
     if value is not None and not isinstance(value, bool):
-        raise ProtocolError(f"{where}.{key}: expected true or false, found {_shown(value)}")
+        raise ProtocolError(f"{where}.{key}: expected true or false, found {shown(value)}")
     return value
-
-
-def _distinct(side: str, names: list[str]) -> None:
-    if len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
-        raise ProtocolError(f"{side}: the name {twice!r} stands twice; keep one of them")
 
 
 def _head(tensor: Tensor) -> dict[str, Any]:
@@ -398,10 +368,3 @@ def _refuse_infinite(tensors: Sequence[Tensor]) -> None:
                 f"{tensor.name!r} has numbers that are not finite (NaN or infinity) and so no JSON form; "
                 "ask for it with binary_data: true"
             )
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = _SHORT.repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
