@@ -31,12 +31,14 @@ PROFILES: Final = "profiles.json"
 ALL_CLASSES: Final = 100_000
 
 _MODULES: Final = {
-    "torch": "torch",
-    "tensorflow": "tensorflow",
-    "onnx": "onnxruntime",
-    "litert": "ai_edge_litert",
-    "transformers": "transformers",
+    "torch": ("torch", "torch"),
+    "tensorflow": ("tensorflow", "tensorflow"),
+    "onnx": ("onnxruntime", "onnx"),
+    "litert": ("ai_edge_litert", "litert"),
+    "transformers": ("transformers", "transformers"),
+    "open-inference": ("aiohttp", "service"),
 }
+"""What a framework imports, and the extra that brings it."""
 
 
 def card_of(plan: Plan, model: str) -> ModelCard:
@@ -111,9 +113,8 @@ def snapshot(plan: Plan) -> Plan:
 
 def _observed(info: ModelInfo, card: ModelCard, meant: Mapping[str, str | AgenticError], remote: bool) -> ModelInfo:
     update: dict[str, Any] = {}
-    module = None if remote else _MODULES.get(card.runtime.framework)
+    module, extra = (None, None) if remote else _MODULES.get(card.runtime.framework, (None, None))
     if module is not None and util.find_spec(module) is None:
-        extra = card.runtime.framework
         update = {
             "healthy": False,
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
