@@ -15,9 +15,10 @@ from aiohttp import web
 from airflow_agentic.exceptions import ProtocolError
 from airflow_agentic.openinference.rest import HEADER_LENGTH, decode_request, encode_response
 from airflow_agentic.openinference.tensors import InferRequest, InferResponse, Tensor
-from airflow_agentic.runtime import record_tensors
+from airflow_agentic.runtime import predict_records, record_tensors
 from airflow_agentic.runtime.base import Predictor
 from airflow_agentic.spec.model import ModelCard
+from airflow_agentic.tables import RESULT
 
 Answer = Callable[[InferRequest], Mapping[str, Any] | web.Response]
 """A request → the arrays of its outputs, or a response as it goes out."""
@@ -28,7 +29,8 @@ def records_of(card: ModelCard, predictor: Predictor) -> Answer:
 
     def answer(request: InferRequest) -> Mapping[str, Any]:
         given = {tensor.name: tensor.array for tensor in request.inputs}
-        found = record_tensors.from_results(card, predictor.predict(record_tensors.to_records(card, given)))
+        predicted = predict_records(predictor, card, record_tensors.to_records(card, given))
+        found = record_tensors.from_results(card, predicted.select(RESULT.names))
         return {one.name: found[one.name] for one in request.outputs}
 
     return answer
@@ -123,7 +125,10 @@ class OipServer:
         except ProtocolError as error:
             return web.json_response({"error": str(error)}, status=400)
         self.inferred.append(asked)
-        found = await asyncio.to_thread(self.models[name], asked)
+        try:
+            found = await asyncio.to_thread(self.models[name], asked)
+        except Exception as error:  # noqa: BLE001  # as a server does with what a model raises
+            return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)
         if isinstance(found, web.Response):
             return found
         outputs = [Tensor.of(output, np.asarray(array)) for output, array in found.items()]

@@ -41,6 +41,9 @@ ATTEMPTS: Final = 2
 BLAMED_SECONDS: Final = 1.0
 """A server that was given less time than this is not blamed for having needed more."""
 
+OF_THE_RECORDS: Final = frozenset({400, 413, 422, 500})
+"""What a server says of a request's content (500: the model raised): a part of it may well be answered."""
+
 T = TypeVar("T")
 
 
@@ -83,6 +86,11 @@ class ServiceClient:
         self._balancer = Balancer([], clock=clock, chance=chance or random.SystemRandom())
         self._looked_up: float | None = None
         self._transport: Transport | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Requests that its servers take at once."""
+        return self.service.concurrency * max(len(self._urls), len(self._balancer.servers))
 
     @property
     def in_flight(self) -> int:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DEADLINE: Final = "X-Request-Timeout-Ms"
 """The header that says how much time a request has left, in whole milliseconds."""
 
+_UNAVAILABLE: Final = frozenset({429, 502, 503, 504})
 _SHOWN: Final = 500
 
 
@@ -204,7 +205,7 @@ def _said(error: BaseException) -> str:
 
 def _refusal(server: Server, path: str, status: int, headers: Mapping[str, str], body: bytes) -> FailedError:
     said = _message(body)
-    if status == 429 or status >= 500:
+    if status in _UNAVAILABLE:
         message, after = f"the server {server.url} answered {status}: {said}", _retry_after(headers)
         if status == 429:
             return FailedError(OverloadedError(message, after), again="later", after=after)

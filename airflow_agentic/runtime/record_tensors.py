@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 FEATURES: Final = "features"
 ERRORS: Final = "error"
+ERROR_SPEC: Final = TensorSpec(ERRORS, "BYTES", (-1,))
 
 _OUTPUTS: Final = {
     "classes": (
@@ -198,7 +199,7 @@ def to_results(card: ModelCard, given: Arrays, rows: int) -> pa.Table:
 
     :raises ProtocolError: an output that the card promises is missing, or has another number of rows.
     """
-    for spec in (*output_specs(card), TensorSpec(ERRORS, "BYTES", (-1,))):
+    for spec in (*output_specs(card), ERROR_SPEC):
         array = given.get(spec.name)
         wanted = (rows, *spec.shape[1:])
         if array is None or array.dtype != DTYPES[spec.datatype] or array.shape != wanted:
