@@ -18,6 +18,7 @@
     │   ├── ModelLoadError                  the model cannot be loaded; not retried
     │   ├── UnknownModelError (LookupError) the server has no such model or version; not retried
     │   ├── MissingExtraError (ImportError) a framework is not installed; not retried
+    │   ├── ServiceRefusedError             a service refuses a request, or answers what is no answer; not retried
     │   └── ModelUnavailableError           the model's process died or timed out; retrying can help
     │       ├── ModelMemoryError            it ran out of memory; retrying can help where there is more
     │       ├── OverloadedError             its queue is full; retrying can help after a while
@@ -164,8 +165,22 @@ class MissingExtraError(ModelError, ImportError):
         return type(self), (self.package, self.extra)
 
 
+class ServiceRefusedError(ModelError):
+    """A service refuses a request as it is, with its own message, or gives no answer of the protocol.
+
+    ``status`` is HTTP's, 0 where none was given. Retrying cannot help.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[ServiceRefusedError], tuple[str, int]]:
+        return type(self), (str(self), self.status)
+
+
 class ModelUnavailableError(ModelError):
-    """The model's process died, ran out of memory or exceeded its time. Retrying can help."""
+    """The model's process died, ran out of memory or exceeded its time; or no server answers. Retrying can help."""
 
     retryable = True
 

@@ -5,13 +5,13 @@ Two pipes, one each way, strictly request then reply. A message is
 ====================  ==================================================
 4 bytes               length of the header, unsigned, little-endian
 8 bytes               length of the body, likewise
-header                JSON, UTF-8
+header                JSON, UTF-8; spaces fill it to whole words
 body                  an Arrow IPC stream with one table; may be empty
 ====================  ==================================================
 
-Requests: ``{"do": "load", "card": …, …}``, ``{"do": "predict"}`` with the records as body. Replies: ``{}`` with the
-results as body, or ``{"error": {"class": …, "args": […]}}``: a class of ``airflow_agentic.exceptions``. The end of the
-request pipe is the request to end.
+Requests: ``{"do": "load", "card": …, …}``, ``{"do": "predict"}`` with the records as body, ``{"do": "run"}`` with
+arrays. Replies: ``{}`` with the results as body, or ``{"error": {"class": …, "args": […]}}``: a class of
+``airflow_agentic.exceptions``. The end of the request pipe is the request to end.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from airflow_agentic import exceptions
 from airflow_agentic.exceptions import AgenticError, ModelLoadError
 
 LENGTHS: Final = struct.Struct("<IQ")
+_ALIGNMENT: Final = 64
 
 
 def pack(header: dict[str, Any], table: pa.Table | None = None) -> list[memoryview]:
     """A message, as the buffers to write one after the other."""
     text = json.dumps(header).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)  # arrays are views of a message: frameworks read them in whole words
     body = memoryview(b"") if table is None else memoryview(_stream(table))
     return [memoryview(LENGTHS.pack(len(text), len(body)) + text), body]
 
@@ -44,13 +46,13 @@ def unpack(
 
 
 def pack_error(error: AgenticError) -> dict[str, Any]:
-    """``error`` as a header value; one with arguments that are no strings keeps its message only.
+    """``error`` as a header value; one with arguments that are no strings or numbers keeps its message only.
 
     A class that is defined elsewhere, as by a handler, travels as the nearest of ours.
     """
     known = next(kind for kind in type(error).__mro__ if kind.__module__ == exceptions.__name__)
     made_of = error.__reduce__()[1]
-    if isinstance(made_of, tuple) and all(isinstance(argument, str) for argument in made_of):
+    if isinstance(made_of, tuple) and all(isinstance(argument, str | int) for argument in made_of):
         return {"class": known.__name__, "args": list(made_of)}
     return {"class": ModelLoadError.__name__, "args": [str(error)]}
 

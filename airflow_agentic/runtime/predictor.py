@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from airflow_agentic.exceptions import AgenticError, ModelLoadError, ModelMemoryError, ModelUnavailableError
 from airflow_agentic.openinference.tensors import TensorSpec
 from airflow_agentic.runtime.artifacts import resolve
@@ -31,6 +33,7 @@ _HINTS: Final = {
     "litert": "a .tflite file",
     "transformers": "a folder with config.json and model.safetensors",
     "python": "a handler",
+    "open-inference": "a server of the Open Inference Protocol",
 }
 
 
@@ -75,7 +78,7 @@ class CardPredictor:
             raise self._out_of_memory(error) from error
         except Exception as error:  # a framework raises whatever it likes
             runtime = self._card.runtime
-            what = runtime.handler or runtime.artifact
+            what = runtime.handler or runtime.artifact or (self._card.service and self._card.service.url)
             raise ModelLoadError(
                 f"model {self._card.name!r}: {what!r} cannot be loaded by framework {runtime.framework}, which takes "
                 f"{_HINTS[runtime.framework]}: {as_record_error(error)}"
@@ -106,12 +109,19 @@ class CardPredictor:
     def run(self, arrays: Arrays) -> Arrays:
         """Run the model on arrays that are encoded already, past the card's encoder and decoder.
 
-        :raises ModelLoadError: it is a handler that takes records only.
+        :raises ModelLoadError: it is a handler that takes records only, or gives what is no array.
         """
         try:
-            return self._session.run(arrays)
+            found = self._session.run(arrays)
         except MemoryError as error:
             raise self._out_of_memory(error) from error
+        for name, value in found.items():
+            if not isinstance(value, np.ndarray):
+                raise ModelLoadError(
+                    f"model {self._card.name!r} gives {type(value).__name__} as output {name!r}, not an array; "
+                    "set runtime.output_name to another one, or change the model"
+                )
+        return found
 
     @property
     def _session(self) -> Session:
@@ -144,7 +154,7 @@ class CardPredictor:
             handler = HandlerPredictor(card, allowed_handlers=self._allowed, top_k=self._top_k)
             handler.load()
             return handler if handler.session is None else self._around(handler.session)
-        path = self._resolve(str(runtime.artifact))
+        path = None if runtime.artifact is None else self._resolve(runtime.artifact)
         session = open_session(card, path, allowed_handlers=self._allowed)
         return self._around(session, path if runtime.framework == "transformers" else None)
 
