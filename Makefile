@@ -86,7 +86,7 @@ cluster:
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
 
-fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
+fuzz: $(INSTALLED) ## Specs, conditions and requests, SECONDS (60) each, side by side; what is found lies in build/fuzz
 	$(BIN)/python -m pip install --quiet $(FUZZER)
 	$(BIN)/python -m scripts.fuzz $(SECONDS)
 
