@@ -8,6 +8,7 @@
     ├── ConditionError (ValueError)         a CEL expression does not compile
     ├── RecordError (ValueError)            one record cannot be used: becomes an error row
     ├── InputError (ValueError)             the whole input cannot be read
+    ├── ProtocolError (ValueError)          a message breaks the Open Inference Protocol; not retried
     ├── ArtifactError (RuntimeError)
     │   ├── ChecksumError                   the bytes are not the ones that were pinned; not retried
     │   ├── ExpiredRunError                 the run was pruned; not retried
@@ -15,9 +16,12 @@
     ├── PlanMismatchError (RuntimeError)    the Dag and the run's frozen plan differ; not retried
     ├── ModelError (RuntimeError)
     │   ├── ModelLoadError                  the model cannot be loaded; not retried
+    │   ├── UnknownModelError (LookupError) the server has no such model or version; not retried
     │   ├── MissingExtraError (ImportError) a framework is not installed; not retried
     │   └── ModelUnavailableError           the model's process died or timed out; retrying can help
-    │       └── ModelMemoryError            it ran out of memory; retrying can help where there is more
+    │       ├── ModelMemoryError            it ran out of memory; retrying can help where there is more
+    │       ├── OverloadedError             its queue is full; retrying can help after a while
+    │       └── DeadlineError (TimeoutError)  the request's time was over before it answered; retrying can help
     ├── HandlerNotAllowedError (PermissionError)  code outside ``allowed_handlers`` was asked for; not retried
     ├── ImageError (RuntimeError)            a container image cannot be built, sent or listed
     └── AnswersFailedError (RuntimeError)   ``on_error: fail`` and some records have no answer; answers are committed
@@ -91,6 +95,10 @@ class InputError(AgenticError, ValueError):
     """The input as a whole cannot be read (no such file, no records, duplicate ids). Retrying cannot help."""
 
 
+class ProtocolError(AgenticError, ValueError):
+    """A message breaks the Open Inference Protocol; says where, and what to change. Retrying cannot help."""
+
+
 class ArtifactError(AgenticError, RuntimeError):
     """A model file or a data file cannot be had."""
 
@@ -121,6 +129,10 @@ class ModelLoadError(ModelError):
     """The model cannot be loaded; the message names the card's key to change. Retrying cannot help."""
 
 
+class UnknownModelError(ModelError, LookupError):
+    """A model server has no such model, or not this version. Retrying cannot help."""
+
+
 class MissingExtraError(ModelError, ImportError):
     """A framework is not installed. Retrying cannot help: install the extra the message names."""
 
@@ -141,6 +153,18 @@ class ModelUnavailableError(ModelError):
 
 class ModelMemoryError(ModelUnavailableError):
     """The model's process ran out of memory, or was killed from outside, which mostly means that. Retrying can help."""
+
+
+class OverloadedError(ModelUnavailableError):
+    """More is asked than can be answered. Retrying can help, after ``retry_after`` seconds where they are known."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class DeadlineError(ModelUnavailableError, TimeoutError):
+    """The time that a request was given is over. Retrying can help, with more time or less load."""
 
 
 class HandlerNotAllowedError(AgenticError, PermissionError):

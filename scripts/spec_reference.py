@@ -50,6 +50,8 @@ CARD_MODELS: Final[dict[type[BaseModel], str]] = {
     cards.ImageEncoding: "Image encoding",
     cards.TextEncoding: "Text encoding",
     cards.TabularEncoding: "Tabular encoding",
+    cards.Tensors: "Tensors",
+    cards.TensorForm: "Tensor",
     cards.Profile: "Profile",
     cards.Resources: "Resources",
     cards.Batch: "Batch",

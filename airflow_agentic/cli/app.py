@@ -8,7 +8,21 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from airflow_agentic.cli import artifacts, dags, exits, images, init, lock, models, plan, profile, run, schema, validate
+from airflow_agentic.cli import (
+    artifacts,
+    dags,
+    exits,
+    images,
+    init,
+    lock,
+    models,
+    plan,
+    profile,
+    run,
+    schema,
+    serve,
+    validate,
+)
 from airflow_agentic.exceptions import AgenticError
 
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version", "--install-completion", "--show-completion"})
@@ -83,5 +97,6 @@ models.app.command("profile")(profile.profile)
 app.add_typer(dags.app, name="dags")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(images.app, name="images")
+app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.command("schema")(schema.schema)

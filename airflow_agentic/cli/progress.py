@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_agentic.coordinator import ModelPool
+    from airflow_agentic.coordinator import Pool
 
 
 class Progress:
@@ -39,7 +39,7 @@ class _Bar(Progress):
 
 
 @contextmanager
-def progress(pool: ModelPool) -> Iterator[Progress]:
+def progress(pool: Pool) -> Iterator[Progress]:
     """A bar with the models at work, where stderr is a terminal; it is gone at the end."""
     if not sys.stderr.isatty():
         yield Progress()

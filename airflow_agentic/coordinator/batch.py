@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_agentic.coordinator.pool import ModelPool
+    from airflow_agentic.coordinator.pool import Pool
     from airflow_agentic.execution import Run
 
 
 def answer_run(
-    run: Run, *, pool: ModelPool | None = None, allowed_handlers: Sequence[str] = (), last_try: bool = True
+    run: Run, *, pool: Pool | None = None, allowed_handlers: Sequence[str] = (), last_try: bool = True
 ) -> None:
     """Answer the shards of ``run`` that are not answered yet; the models are loaded once, and ended.
 

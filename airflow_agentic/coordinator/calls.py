@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_agentic.coordinator.pool import ModelPool
+    from airflow_agentic.coordinator.pool import Pool
     from airflow_agentic.plan.ir import Infer
     from airflow_agentic.spec.model import ModelCard
 
@@ -29,7 +29,7 @@ class Calls:
 
     def __init__(
         self,
-        pool: ModelPool,
+        pool: Pool,
         cards: Mapping[str, ModelCard],
         until: float | None,
         *,

@@ -30,6 +30,8 @@ from airflow_agentic.routing.decide import Decider
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airflow_agentic.coordinator.pool import Pool
+
 FEW: Final = 16
 """Records; with so many, a call of Arrow costs less than one of Python for each."""
 
@@ -47,7 +49,7 @@ class Coordinator:
         self,
         plan: Plan,
         *,
-        pool: ModelPool | None = None,
+        pool: Pool | None = None,
         allowed_handlers: Sequence[str] = (),
         frozen: bool = False,
         clock: Callable[[], float] = time.monotonic,
@@ -55,7 +57,7 @@ class Coordinator:
     ) -> None:
         self.plan = plan if frozen else snapshot(plan)
         self.allowed_handlers = allowed_handlers
-        self.pool = pool or ModelPool(allowed_handlers=allowed_handlers)
+        self.pool: Pool = pool or ModelPool(allowed_handlers=allowed_handlers)
         self.decider = Decider(self.plan.models, load=self.pool.load)
         self.clock = clock
         self.few = few

@@ -15,7 +15,6 @@ import pyarrow as pa
 from airflow_agentic.execution.nodes_one import OneState, aggregate_one, control_one, given_one, unfed_one
 from airflow_agentic.pipeline.plain import plain_table
 from airflow_agentic.plan.ir import Infer
-from airflow_agentic.tables import PREDICTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +103,7 @@ def plain_predictions(predictions: pa.Table) -> list[dict[str, Any]]:
     if predictions.num_rows > 1:
         rows: list[dict[str, Any]] = predictions.to_pylist()
         return rows
-    columns = zip(PREDICTION.names, predictions.columns, strict=True)
+    columns = zip(predictions.column_names, predictions.columns, strict=True)
     return [{name: None if column.null_count else column[0].as_py() for name, column in columns}]
 
 

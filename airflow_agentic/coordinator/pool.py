@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_agentic.exceptions import ModelUnavailableError
 from airflow_agentic.runtime import ModelProcess, Predictor, predict_records, start
@@ -18,6 +18,35 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Start = Callable[[ModelCard], Predictor]
+
+
+class Pool(Protocol):
+    """The models that a coordinator calls, wherever they are."""
+
+    @property
+    def load(self) -> Mapping[str, int]:
+        """Calls under way or waiting, by model."""
+
+    @property
+    def loaded(self) -> Sequence[str]:
+        """The models that answer without being loaded first."""
+
+    @property
+    def killed(self) -> bool:
+        """Whether :meth:`kill` was called: it answers nothing any more."""
+
+    async def predict(self, card: ModelCard, records: pa.Table, *, timeout: float | None) -> pa.Table:
+        """Answer ``records`` (``tables.PREDICTION``, one row per record, in order) within ``timeout`` seconds.
+
+        :raises ModelUnavailableError: nothing answered in time; the same call may succeed later.
+        :raises ModelError: the model cannot answer at all.
+        """
+
+    def kill(self) -> None:
+        """Calls under way, and all later ones, raise :class:`ModelUnavailableError`; from any thread."""
+
+    async def close(self) -> None:
+        """Free what the models take; a later call loads them again."""
 
 
 @dataclass

@@ -74,6 +74,6 @@ def card_digest(card: ModelCard, artifact: str | None = None, files: Mapping[str
         mode="json",
         by_alias=True,
         include={"name", "version", "task", "input", "output", "runtime"},
-        exclude={"runtime": {"threads", "trust", "files"}},
+        exclude={"runtime": {"threads", "trust", "files", "tensors"}},
     )
     return digest({"card": identity, "artifact": artifact, "files": dict(files or card.runtime.files)})

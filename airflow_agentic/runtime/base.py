@@ -15,10 +15,12 @@ card asks for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from airflow_agentic.openinference.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,8 +60,23 @@ class Predictor(Protocol):
         ...
 
 
+class Signature(NamedTuple):
+    """What a session takes and gives; ``()`` where the framework does not tell."""
+
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+
+
+UNKNOWN: Final = Signature()
+
+
 class Session(Protocol):
     """A loaded model of one framework."""
+
+    @property
+    def signature(self) -> Signature:
+        """What :meth:`run` takes and gives."""
+        ...
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the model.

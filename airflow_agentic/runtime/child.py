@@ -6,21 +6,18 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from airflow_agentic.exceptions import AgenticError, ModelMemoryError, ModelUnavailableError, RecordError
-from airflow_agentic.runtime import framing
+from airflow_agentic.runtime import array_tables, framing
 from airflow_agentic.runtime.lifeline import ORPHANED, end_at_the_end_of
-from airflow_agentic.runtime.predictor import open_predictor
+from airflow_agentic.runtime.predictor import CardPredictor, open_predictor
 from airflow_agentic.runtime.results import as_record_error
 from airflow_agentic.spec.base import build
 from airflow_agentic.spec.model import ModelCard
 from airflow_agentic.spec.source import Source
-
-if TYPE_CHECKING:
-    from airflow_agentic.runtime.base import Predictor
 
 
 def card_to_json(card: ModelCard) -> dict[str, Any]:
@@ -49,14 +46,16 @@ def serve(requests: int, replies: int, lifeline: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it closes the pipe
     end_at_the_end_of(lifeline)
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    predictor: Predictor | None = None
+    predictor: CardPredictor | None = None
     with open(requests, "rb") as source, open(replies, "wb") as target:
         while (message := _receive(source)) is not None:
             header, table = message
             try:
                 if header["do"] == "load":
                     predictor = _load(header)
-                    reply = framing.pack({})
+                    reply = framing.pack({"signature": _signature(predictor)})
+                elif header["do"] == "run":
+                    reply = framing.pack({}, _run(predictor, table))
                 else:
                     reply = framing.pack({}, _predict(predictor, table))
             except Exception as error:  # noqa: BLE001  # whatever it is, the parent is to raise it
@@ -83,7 +82,7 @@ def _receive(source: Any) -> tuple[dict[str, Any], pa.Table | None] | None:
     return framing.unpack(view[:header], view[header:])
 
 
-def _load(header: dict[str, Any]) -> Predictor:
+def _load(header: dict[str, Any]) -> CardPredictor:
     cache = header["cache_dir"]
     predictor = open_predictor(
         card_from_json(header["card"]),
@@ -95,7 +94,19 @@ def _load(header: dict[str, Any]) -> Predictor:
     return predictor
 
 
-def _predict(predictor: Predictor | None, table: pa.Table | None) -> pa.Table:
+def _signature(predictor: CardPredictor) -> list[list[dict[str, Any]]]:
+    if not predictor.takes_arrays:
+        return [[], []]
+    return [[one.to_json() for one in side] for side in predictor.signature]
+
+
+def _run(predictor: CardPredictor | None, table: pa.Table | None) -> pa.Table:
+    if predictor is None or table is None:
+        raise ModelUnavailableError("the model process was asked to run before it was loaded")
+    return array_tables.to_table(predictor.run(array_tables.from_table(table)))
+
+
+def _predict(predictor: CardPredictor | None, table: pa.Table | None) -> pa.Table:
     if predictor is None or table is None:
         raise ModelUnavailableError("the model process was asked to predict before it was loaded")
     found = predictor.predict(table)

@@ -9,7 +9,9 @@
 * ``predict_one(input)``: as a function;
 * ``predict(batch: pa.Table)``: the records, feature columns included; returns ``tables.RESULT`` with the label space's
   own labels, or a list with one item a record, each as a function's return value or the exception that is this
-  record's error.
+  record's error;
+* ``run(arrays)``: named NumPy arrays in and out, the batch axis first, as a framework's model; the card's ``runtime``
+  and ``output`` say how records become arrays, and arrays answers.
 
 The *input* of a record is a ``str`` (text), ``bytes``, a ``dict`` (struct), nested lists (tensor), or the URI as a
 ``str`` where the record gives one.
@@ -42,12 +44,14 @@ import pyarrow as pa
 
 from airflow_agentic.exceptions import ModelError, ModelLoadError, RecordError
 from airflow_agentic.runtime import inputs
+from airflow_agentic.runtime.base import UNKNOWN
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.imports import import_allowed
 from airflow_agentic.runtime.results import Ranking, as_record_error, fitting, results, with_errors
 from airflow_agentic.tables import SCORES, error
 
 if TYPE_CHECKING:
+    from airflow_agentic.runtime.base import Arrays, Session
     from airflow_agentic.spec.model import ModelCard
 
 Item = Any
@@ -66,6 +70,20 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
 }
 
 
+class HandlerSession:
+    """A handler that takes arrays, as a :class:`~airflow_agentic.runtime.base.Session`."""
+
+    signature = UNKNOWN
+
+    def __init__(self, handler: Any, run: Callable[[Arrays], Arrays]) -> None:
+        self._handler = handler
+        self.run = run
+
+    def close(self) -> None:
+        """Call the handler's ``close``."""
+        getattr(self._handler, "close", lambda: None)()
+
+
 class HandlerPredictor:
     """A handler as a :class:`~airflow_agentic.runtime.base.Predictor`."""
 
@@ -74,6 +92,8 @@ class HandlerPredictor:
         self._allowed = tuple(allowed_handlers)
         self._answers = Answers(card, top_k=top_k)
         self._handler: Any = None
+        self.session: Session | None = None
+        """The handler, where it takes arrays and not records."""
         self._batched: Callable[[pa.Table], Any] | None = None
         self._one: Callable[[Any], Item] | None = None
 
@@ -95,10 +115,13 @@ class HandlerPredictor:
         self._handler = found(**args)
         self._batched = getattr(self._handler, "predict", None)
         self._one = getattr(self._handler, "predict_one", None)
-        if self._batched is None and self._one is None:
+        run = getattr(self._handler, "run", None)
+        if run is not None:
+            self.session = HandlerSession(self._handler, run)
+        elif self._batched is None and self._one is None:
             raise ModelLoadError(
-                f"model {self._card.name!r}: the class {path!r} has neither predict(batch) nor predict_one(input); "
-                "add one"
+                f"model {self._card.name!r}: the class {path!r} has neither predict(batch) nor predict_one(input) nor "
+                "run(arrays); add one"
             )
         getattr(self._handler, "load", lambda: None)()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_agentic.exceptions import AgenticError, ModelLoadError, ModelMemoryError, ModelUnavailableError
+from airflow_agentic.openinference.tensors import TensorSpec
 from airflow_agentic.runtime.artifacts import resolve
+from airflow_agentic.runtime.base import Signature
 from airflow_agentic.runtime.decode import Decoder, open_decoder
 from airflow_agentic.runtime.encode import Encoder, open_encoder
 from airflow_agentic.runtime.handler import HandlerPredictor
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_agentic.runtime.base import Predictor, Session
-    from airflow_agentic.spec.model import ModelCard
+    from airflow_agentic.runtime.base import Arrays, Session
+    from airflow_agentic.spec.model import ModelCard, TensorForm
 
 _HINTS: Final = {
     "torch": "a TorchScript file, a .pt2 program, or with runtime.class a state dict",
@@ -34,7 +36,7 @@ _HINTS: Final = {
 
 def open_predictor(
     card: ModelCard, *, allowed_handlers: Sequence[str] = (), cache_dir: Path | None = None, top_k: int | None = None
-) -> Predictor:
+) -> CardPredictor:
     """The predictor of ``card``, not loaded yet.
 
     :param allowed_handlers: ``package``, ``package.module`` or ``package.module:Name`` the card's code may come from;
@@ -88,6 +90,38 @@ class CardPredictor:
         except MemoryError as error:
             raise self._out_of_memory(error) from error
 
+    @property
+    def takes_arrays(self) -> bool:
+        """Whether :meth:`run` can be called: not of a handler that takes records."""
+        return isinstance(self._loaded, ArrayPredictor)
+
+    @property
+    def signature(self) -> Signature:
+        """The tensors of :meth:`run`: as the card says, else as the framework does."""
+        stated = self._card.runtime.tensors
+        if stated is None:
+            return self._session.signature
+        return Signature(*(tuple(_spec(one) for one in side) for side in (stated.inputs, stated.outputs)))
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Run the model on arrays that are encoded already, past the card's encoder and decoder.
+
+        :raises ModelLoadError: it is a handler that takes records only.
+        """
+        try:
+            return self._session.run(arrays)
+        except MemoryError as error:
+            raise self._out_of_memory(error) from error
+
+    @property
+    def _session(self) -> Session:
+        if isinstance(self._loaded, ArrayPredictor):
+            return self._loaded.session
+        raise ModelLoadError(
+            f"model {self._card.name!r}: its handler takes records; to take tensors as they are, give it a "
+            "run(arrays), names to arrays, batch axis first"
+        )
+
     def close(self) -> None:
         """See :class:`~airflow_agentic.runtime.base.Predictor`."""
         loaded, self._loaded = self._loaded, None
@@ -109,11 +143,14 @@ class CardPredictor:
         if runtime.framework == "python":
             handler = HandlerPredictor(card, allowed_handlers=self._allowed, top_k=self._top_k)
             handler.load()
-            return handler
+            return handler if handler.session is None else self._around(handler.session)
         path = self._resolve(str(runtime.artifact))
-        encoder = open_encoder(card, self._resolve, path if runtime.framework == "transformers" else None)
-        decoder = open_decoder(card, self._resolve, top_k=self._top_k)
-        return ArrayPredictor(encoder, open_session(card, path, allowed_handlers=self._allowed), decoder)
+        session = open_session(card, path, allowed_handlers=self._allowed)
+        return self._around(session, path if runtime.framework == "transformers" else None)
+
+    def _around(self, session: Session, folder: Path | None = None) -> ArrayPredictor:
+        encoder = open_encoder(self._card, self._resolve, folder)
+        return ArrayPredictor(encoder, session, open_decoder(self._card, self._resolve, top_k=self._top_k))
 
 
 class ArrayPredictor:
@@ -121,15 +158,19 @@ class ArrayPredictor:
 
     def __init__(self, encoder: Encoder, session: Session, decoder: Decoder) -> None:
         self._encoder = encoder
-        self._session = session
+        self.session = session
         self._decoder = decoder
 
     def predict(self, batch: pa.Table) -> pa.Table:
         """See :class:`~airflow_agentic.runtime.base.Predictor`."""
         encoded = self._encoder(batch)
-        answers = self._decoder(self._session.run(encoded.arrays), encoded) if encoded.rows else results(0)
+        answers = self._decoder(self.session.run(encoded.arrays), encoded) if encoded.rows else results(0)
         return with_errors(answers, encoded.errors, batch.num_rows)
 
     def close(self) -> None:
         """Free the session."""
-        self._session.close()
+        self.session.close()
+
+
+def _spec(stated: TensorForm) -> TensorSpec:
+    return TensorSpec(stated.name, stated.datatype, tuple(stated.shape))

@@ -15,7 +15,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.exceptions import ModelError, ModelMemoryError, ModelUnavailableError
-from airflow_agentic.runtime import framing
+from airflow_agentic.openinference.tensors import TensorSpec
+from airflow_agentic.runtime import array_tables, framing
+from airflow_agentic.runtime.base import UNKNOWN, Signature
 from airflow_agentic.runtime.child import card_to_json
 from airflow_agentic.runtime.child_process import WATCH_SECONDS, ChildProcess
 from airflow_agentic.runtime.imports import check_card
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_agentic.runtime.base import Predictor
+    from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.runtime.predictor import CardPredictor
     from airflow_agentic.spec.model import ModelCard
 
 LOAD_SECONDS: Final = 600.0
@@ -68,6 +71,8 @@ class ModelProcess:
         self._limit = memory_limit or card.resources.memory
         self._lock = threading.Lock()
         self._child: ChildProcess | None = None
+        self.signature = UNKNOWN
+        """The tensors of :meth:`run`, once it is loaded."""
         self._peak = 0
         self._watched = 0.0
 
@@ -97,7 +102,8 @@ class ModelProcess:
             self._end()
             self._child = ChildProcess(self._card)
             try:
-                self._ask(self._load, None, max(self._timeout, LOAD_SECONDS))
+                reply = self._asked(self._load, None, max(self._timeout, LOAD_SECONDS))[0]
+                self.signature = Signature(*(tuple(_spec(one) for one in side) for side in reply["signature"]))
             except BaseException:
                 self._end(kill=True)
                 raise
@@ -109,6 +115,14 @@ class ModelProcess:
             if table is None:
                 raise ModelError(f"the process of model {self._card.name!r} gave no table")
             return table
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Run the model on arrays that are encoded already; see ``CardPredictor.run``."""
+        with self._lock:
+            table = self._ask({"do": "run"}, array_tables.to_table(arrays), self._timeout)
+            if table is None:
+                raise ModelError(f"the process of model {self._card.name!r} gave no arrays")
+            return array_tables.from_table(table)
 
     def close(self) -> None:
         """End the child; it is killed if it does not end by itself."""
@@ -129,6 +143,11 @@ class ModelProcess:
         return self._peak
 
     def _ask(self, header: dict[str, Any], table: pa.Table | None, seconds: float) -> pa.Table | None:
+        return self._asked(header, table, seconds)[1]
+
+    def _asked(
+        self, header: dict[str, Any], table: pa.Table | None, seconds: float
+    ) -> tuple[dict[str, Any], pa.Table | None]:
         child = self._child
         if child is None:
             raise ModelUnavailableError(f"the process of model {self._card.name!r} is not running; call load() first")
@@ -137,7 +156,7 @@ class ModelProcess:
             child.write(framing.pack(header, table), deadline, self._watch)
             reply, answer = child.read(deadline, self._watch)
         except TimeoutError:
-            what = "raise batch.timeout or lower batch.rows" if header["do"] == "predict" else "look at its output"
+            what = "look at its output" if header["do"] == "load" else "raise batch.timeout or lower batch.rows"
             child.stop(f"took longer than {seconds:g} s and was stopped; {what} ({self._card.source.file})")
             raise self._unavailable(child) from None
         except (OSError, EOFError):
@@ -149,7 +168,7 @@ class ModelProcess:
             self._watch(child)
         if "error" in reply:
             raise framing.unpack_error(reply["error"])
-        return answer
+        return reply, answer
 
     def _watch(self, child: ChildProcess) -> None:
         self._watched = time.monotonic()
@@ -182,19 +201,23 @@ class ModelProcess:
 
 def start(
     card: ModelCard, *, allowed_handlers: Sequence[str] = (), cache_dir: Path | None = None, top_k: int | None = None
-) -> Predictor:
+) -> CardPredictor | ModelProcess:
     """The loaded predictor of ``card``: in this process or a child, as its ``isolation`` says.
 
     :raises ModelError: it cannot be loaded.
     :raises HandlerNotAllowedError: it names code that is not allowed.
     """
-    predictor: Predictor
+    predictor: CardPredictor | ModelProcess
     if card.isolation == "inline":
         predictor = open_predictor(card, allowed_handlers=allowed_handlers, cache_dir=cache_dir, top_k=top_k)
     else:
         predictor = ModelProcess(card, allowed_handlers=allowed_handlers, cache_dir=cache_dir, top_k=top_k)
     predictor.load()
     return predictor
+
+
+def _spec(stated: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(stated["name"], stated["datatype"], tuple(stated["shape"]))
 
 
 def _size(count: int) -> str:

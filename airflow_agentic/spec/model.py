@@ -16,6 +16,10 @@ from airflow_agentic.spec.kept import checked
 
 InputType = Literal["image", "text", "tabular", "bytes", "json", "tensor"]
 Framework = Literal["torch", "tensorflow", "onnx", "litert", "transformers", "python"]
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
+]
+"""Of the Open Inference Protocol."""
 ScoreKind = Literal["probability", "calibrated_probability", "margin", "other"]
 Runner = Literal["local", "kubernetes", "service", "queue", "spark"]
 HandlerPath = Annotated[str, Field(pattern=HANDLER_PATTERN)]
@@ -91,6 +95,22 @@ class TabularEncoding(Strict):
         return self
 
 
+class TensorForm(Strict):
+    """A tensor as the Open Inference Protocol describes it."""
+
+    name: str = Field(min_length=1)
+    datatype: Datatype
+    shape: list[Annotated[int, Field(ge=-1)]] = Field(min_length=1, max_length=32)
+    """Lengths of the axes, the batch first; -1 is any."""
+
+
+class Tensors(Strict):
+    """What the loaded model takes and gives."""
+
+    inputs: list[TensorForm] = Field(min_length=1)
+    outputs: list[TensorForm] = Field(default_factory=list)
+
+
 class Runtime(Strict):
     """What loads the model."""
 
@@ -123,6 +143,9 @@ class Runtime(Strict):
     """For token-level embeddings ``[batch, tokens, dim]``: how they become one vector a text."""
     normalize: bool = False
     """Embeddings are scaled to length 1."""
+    tensors: Tensors | None = None
+    """The model's own tensors, where it is served for ``input: tensor`` and its framework does not tell them (torch,
+    handlers): requests are checked against them, and clients see them."""
     threads: int = Field(default=1, ge=1, le=256)
     """CPU threads the framework may use."""
     trust: Literal["none", "pickle"] = "none"
@@ -230,6 +253,8 @@ class Batch(Strict):
     bytes: Bytes = 64 * 2**20
     timeout: Seconds = 300.0
     """A batch that takes longer kills the model process."""
+    latency: Seconds = 0.1
+    """Of a model that is served: waiting requests are joined to larger batches while one takes less than this."""
 
 
 _ENCODING_EXAMPLES = {"image": "image: {resize: 256, crop: 224}", "tabular": "tabular: {columns: [NAME, OTHER]}"}

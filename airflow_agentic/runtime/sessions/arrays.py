@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +47,11 @@ def by_input(card: ModelCard, given: Arrays, declared: Sequence[str]) -> dict[st
             f"fix {'runtime.text.inputs' if card.input == 'text' else 'runtime.input_name'}"
         )
     return dict(given)
+
+
+def tensor_shape(declared: Iterable[Any]) -> tuple[int, ...]:
+    """A framework's shape: what is no number (a name, ``None``) is any length, -1."""
+    return tuple(length if isinstance(length, int) and length >= 0 else -1 for length in declared)
 
 
 def fitted(array: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:

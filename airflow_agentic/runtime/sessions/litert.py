@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
+from airflow_agentic.runtime.base import UNKNOWN
 from airflow_agentic.runtime.sessions.arrays import by_input
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class LiteRTSession:
 
     Integer models: floats are quantised on the way in (``uint8`` pixels go in as they are), outputs become floats.
     """
+
+    signature = UNKNOWN
 
     def __init__(self, card: ModelCard, interpreter: Any) -> None:
         self._card = card

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.runtime.sessions.arrays import by_input, fitted
+from airflow_agentic.openinference.datatypes import datatype_of
+from airflow_agentic.openinference.tensors import TensorSpec
+from airflow_agentic.runtime.base import Signature
+from airflow_agentic.runtime.sessions.arrays import by_input, fitted, tensor_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +30,7 @@ class OnnxSession:
         self._card = card
         self._session: Any = session
         self._types = {entry.name: _dtype(entry.type) for entry in session.get_inputs()}
+        self.signature = Signature(_specs(session.get_inputs()), _specs(session.get_outputs()))
         wanted = card.runtime.output_name
         outputs = [entry.name for entry in session.get_outputs()]
         if wanted is not None and wanted not in outputs:
@@ -79,6 +85,13 @@ def _providers(onnxruntime: Any, card: ModelCard) -> list[str]:
             "install onnxruntime-gpu, or remove resources.gpu"
         )
     return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def _specs(entries: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(entry.name, datatype_of(np.empty(0, _dtype(entry.type))), tensor_shape(entry.shape))
+        for entry in entries
+    )
 
 
 def _dtype(declared: str) -> str:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.runtime.sessions.arrays import by_input, fitted, named
+from airflow_agentic.openinference.datatypes import datatype_of
+from airflow_agentic.openinference.tensors import TensorSpec
+from airflow_agentic.runtime.base import UNKNOWN, Signature
+from airflow_agentic.runtime.sessions.arrays import by_input, fitted, named, tensor_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +31,7 @@ class SignatureSession:
         self._model = model  # the signature alone does not keep its variables
         self._signature: Any = signature
         self._inputs = signature.structured_input_signature[1]
+        self.signature = Signature(_specs(self._inputs), _specs(signature.structured_outputs))
 
     def run(self, inputs: Arrays) -> Arrays:
         """See :class:`~airflow_agentic.runtime.base.Session`."""
@@ -43,6 +49,8 @@ class SignatureSession:
 
 class CallSession:
     """A function of tensors: a SavedModel without a signature, or a Keras model."""
+
+    signature = UNKNOWN
 
     def __init__(self, tf: Any, call: Callable[..., Any]) -> None:
         self._tf = tf
@@ -82,6 +90,16 @@ def open_(card: ModelCard, path: Path, allowed_handlers: Sequence[str]) -> Sessi
 
     loaded = keras.models.load_model(path, compile=False, safe_mode=True)
     return CallSession(tf, tf.function(lambda tensors: loaded(tensors, training=False), reduce_retracing=True))
+
+
+def _specs(declared: Any) -> tuple[TensorSpec, ...]:
+    """What a signature declares, by the order of names."""
+    return tuple(
+        TensorSpec(
+            name, datatype_of(np.empty(0, declared[name].dtype.as_numpy_dtype)), tensor_shape(declared[name].shape)
+        )
+        for name in sorted(declared)
+    )
 
 
 def _import(card: ModelCard) -> Any:

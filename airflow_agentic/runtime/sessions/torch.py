@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
+from airflow_agentic.runtime.base import UNKNOWN
 from airflow_agentic.runtime.imports import import_allowed
 from airflow_agentic.runtime.sessions.arrays import named
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 class TorchSession:
     """A module in inference mode. An array without a name is the positional argument, others go by keyword."""
+
+    signature = UNKNOWN
 
     def __init__(self, torch: Any, module: Any, device: str) -> None:
         self._torch = torch

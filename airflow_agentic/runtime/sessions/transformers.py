@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
+from airflow_agentic.runtime.base import UNKNOWN
 from airflow_agentic.runtime.sessions.torch import TorchSession, import_torch, torch_device
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ CLASSES: Final = {
 
 class TransformersSession:
     """A transformers model; without ``runtime.output_name`` only its main output is given."""
+
+    signature = UNKNOWN
 
     def __init__(self, card: ModelCard, session: TorchSession) -> None:
         self._wanted = card.runtime.output_name

@@ -239,7 +239,7 @@ def test_close_is_passed_on() -> None:
 @pytest.mark.parametrize(
     ("handler", "message"),
     [
-        ("Empty", "the class '{0}:Empty' has neither predict(batch) nor predict_one(input); add one"),
+        ("Empty", "the class '{0}:Empty' has neither predict(batch) nor predict_one(input) nor run(arrays); add one"),
         ("NOT_CALLABLE", "runtime.handler '{0}:NOT_CALLABLE' is neither a class nor a function"),
         (
             "nothing",

@@ -1,0 +1,382 @@
+"""The protocol's messages on HTTP: JSON, with arrays in it or, by the binary tensor extension, after it.
+
+Four directions: a server decodes requests and encodes responses, a client the other way round. Whatever is wrong with a
+message is a :class:`ProtocolError` that names the place, as ``inputs[0].shape``.
+
+Choices where the specification is silent: ``FP16`` numbers are taken and given as JSON numbers, too. A number that is
+not finite has no JSON form and is refused there; as binary it passes. ``data`` may be flat or nested as ``shape``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from airflow_agentic.exceptions import ProtocolError
+from airflow_agentic.openinference.binary import from_raw, raw
+from airflow_agentic.openinference.datatypes import DATATYPES, DTYPES
+from airflow_agentic.openinference.tensors import (
+    NO_PARAMETERS,
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    Tensor,
+)
+
+HEADER_LENGTH: Final = "inference-header-content-length"
+"""The header with the length of the JSON before binary tensors, in bytes."""
+
+MAX_AXES: Final = 32
+
+_NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+
+
+def _limits(info: np.iinfo[Any] | np.finfo[Any]) -> tuple[float, float]:
+    as_python = int if isinstance(info, np.iinfo) else float
+    return as_python(info.min), as_python(info.max)
+
+
+_PYTHON: Final = {
+    name: frozenset({bool} if dtype.kind == "b" else {int} if dtype.kind in "iu" else {int, float})
+    for name, dtype in DTYPES.items()
+}
+_LIMITS: Final = {
+    **{name: _limits(np.iinfo(DTYPES[name])) for name in DATATYPES if DTYPES[name].kind in "iu"},
+    **{name: _limits(np.finfo(DTYPES[name])) for name in ("FP16", "FP32")},
+}
+
+
+def decode_request(body: bytes, header_length: int | None = None) -> InferRequest:
+    """A request as a client sent it.
+
+    :param header_length: of the JSON, where binary tensors follow it.
+    """
+    document, tail = _document(body, header_length)
+    parameters = _parameters(document, "")
+    given = document.get("inputs")
+    if not isinstance(given, list) or not given:
+        raise ProtocolError(f"inputs: expected a list of one tensor or more, found {_shown(given)}")
+    inputs = [_tensor(one, "inputs", place, tail) for place, one in enumerate(given)]
+    if len(inputs) > 1:
+        _distinct("inputs", [one.name for one in inputs])
+    tail.end()
+    outputs = document.get("outputs")
+    return InferRequest(
+        inputs,
+        _requested(outputs) if outputs else (),
+        _identity(document),
+        parameters,
+        _flag(parameters, "binary_data_output", "parameters") or False,
+    )
+
+
+def encode_response(response: InferResponse, request: InferRequest) -> tuple[list[bytes], int | None]:
+    """A response to ``request``: the body's parts, and the length of the JSON where binary tensors follow it.
+
+    :raises ProtocolError: an output has no JSON form; the request should ask for binary data.
+    """
+    document: dict[str, Any] = {"model_name": response.model_name}
+    if response.model_version is not None:
+        document["model_version"] = response.model_version
+    if response.id is not None:
+        document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = dict(response.parameters)
+    asked = {one.name: one.binary for one in request.outputs}
+    tensors, parts = [], []
+    for tensor in response.outputs:
+        own = asked.get(tensor.name)
+        if request.binary if own is None else own:
+            data = raw(tensor)
+            parts.append(data)
+            tensors.append(_head(tensor) | {"parameters": {**tensor.parameters, "binary_data_size": len(data)}})
+        else:
+            tensors.append(_with_data(tensor))
+    document["outputs"] = tensors
+    text = orjson.dumps(document, option=_NUMPY)
+    if b"null" in text:
+        _refuse_infinite(response.outputs)
+    return ([text], None) if not parts else ([text, *parts], len(text))
+
+
+def encode_request(request: InferRequest) -> tuple[list[bytes], int | None]:
+    """A request as a client sends it, its arrays as binary data; the body's parts and the length of the JSON."""
+    document: dict[str, Any] = {} if request.id is None else {"id": request.id}
+    parts = [raw(tensor) for tensor in request.inputs]
+    document["parameters"] = {**request.parameters, "binary_data_output": request.binary}
+    document["inputs"] = [
+        _head(tensor) | {"parameters": {**tensor.parameters, "binary_data_size": len(part)}}
+        for tensor, part in zip(request.inputs, parts, strict=True)
+    ]
+    if request.outputs:
+        document["outputs"] = [
+            {"name": one.name, "parameters": dict(one.parameters) | _binary(one)} for one in request.outputs
+        ]
+    text = orjson.dumps(document)
+    return [text, *parts], len(text)
+
+
+def encode_json_request(request: InferRequest) -> bytes:
+    """A request without the binary extension, for servers that do not know it.
+
+    :raises ProtocolError: an array has no JSON form.
+    """
+    document: dict[str, Any] = {} if request.id is None else {"id": request.id}
+    if request.parameters:
+        document["parameters"] = dict(request.parameters)
+    document["inputs"] = [_with_data(tensor) for tensor in request.inputs]
+    if request.outputs:
+        document["outputs"] = [{"name": one.name} for one in request.outputs]
+    text = orjson.dumps(document, option=_NUMPY)
+    if b"null" in text:
+        _refuse_infinite(request.inputs)
+    return text
+
+
+def decode_response(body: bytes, header_length: int | None = None) -> InferResponse:
+    """A response as a server sent it."""
+    document, tail = _document(body, header_length)
+    given = document.get("outputs")
+    if not isinstance(given, list):
+        raise ProtocolError(f"outputs: expected a list of tensors, found {_shown(given)}")
+    outputs = [_tensor(one, "outputs", place, tail) for place, one in enumerate(given)]
+    tail.end()
+    version = document.get("model_version")
+    return InferResponse(
+        str(document.get("model_name", "")),
+        outputs,
+        None if version is None else str(version),
+        _identity(document),
+        _parameters(document, ""),
+    )
+
+
+class _Tail:
+    """The binary tensors after the JSON, taken from front to back."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._place = 0
+
+    def take(self, count: int, where: str) -> memoryview:
+        left = len(self._data) - self._place
+        if count > left:
+            raise ProtocolError(
+                f"{where}.parameters.binary_data_size: {count} bytes, but {left} are left after the JSON; "
+                "send them, and the header Inference-Header-Content-Length"
+            )
+        self._place += count
+        return self._data[self._place - count : self._place]
+
+    def end(self) -> None:
+        left = len(self._data) - self._place
+        if left:
+            raise ProtocolError(f"{left} bytes follow the last tensor; set binary_data_size, or send none")
+
+
+_NO_TAIL: Final = _Tail(memoryview(b""))
+
+
+def _document(body: bytes, header_length: int | None) -> tuple[dict[str, Any], _Tail]:
+    tail = _NO_TAIL
+    text: bytes | memoryview = body
+    if header_length is not None:
+        if not 0 <= header_length <= len(body):
+            raise ProtocolError(f"Inference-Header-Content-Length: {header_length}, but the body has {len(body)} bytes")
+        view = memoryview(body)
+        text, tail = view[:header_length], _Tail(view[header_length:])
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ProtocolError(f"the body is not JSON: {error}") from None
+    if type(document) is not dict:
+        raise ProtocolError(f"the body: expected an object, found {_shown(document)}")
+    return document, tail
+
+
+def _identity(document: Mapping[str, Any]) -> str | None:
+    given = document.get("id")
+    if given is not None and not isinstance(given, str):
+        raise ProtocolError(f"id: expected a string, found {_shown(given)}")
+    return given
+
+
+def _tensor(given: Any, side: str, place: int, tail: _Tail) -> Tensor:
+    if type(given) is not dict:
+        raise ProtocolError(f"{side}[{place}]: expected an object, found {_shown(given)}")
+    name, datatype = given.get("name"), given.get("datatype")
+    shape: Any = given.get("shape")
+    if type(name) is not str or not name:
+        raise ProtocolError(f"{side}[{place}].name: expected a string, found {_shown(name)}")
+    if datatype not in DTYPES:
+        raise ProtocolError(
+            f"{side}[{place}].datatype: expected one of {', '.join(DATATYPES)}, found {_shown(datatype)}"
+        )
+    count = _count(shape, side, place)
+    data = given.get("data")
+    if "parameters" not in given:
+        if data is None:
+            raise ProtocolError(f"{side}[{place}].data: is missing; write a list, or parameters.binary_data_size")
+        return Tensor(name, datatype, _array(data, datatype, shape, count, side, place))
+    where = f"{side}[{place}]"
+    parameters = _parameters(given, f"{where}.")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if data is None:
+            raise ProtocolError(f"{where}.data: is missing; write a list, or parameters.binary_data_size")
+        return Tensor(name, datatype, _array(data, datatype, shape, count, side, place), parameters)
+    if data is not None:
+        raise ProtocolError(f"{where}: has data and parameters.binary_data_size; remove one of them")
+    if type(size) is not int or size < 0:
+        raise ProtocolError(f"{where}.parameters.binary_data_size: expected a number of bytes, found {_shown(size)}")
+    rest = {key: value for key, value in parameters.items() if key != "binary_data_size"}
+    return Tensor(name, datatype, from_raw(tail.take(size, where), datatype, shape, where), rest)
+
+
+def _count(shape: Any, side: str, place: int) -> int:
+    """How many elements a tensor of ``shape`` has, which is checked."""
+    count = 1
+    if type(shape) is not list or len(shape) > MAX_AXES:
+        raise ProtocolError(
+            f"{side}[{place}].shape: expected a list of at most {MAX_AXES} lengths, found {_shown(shape)}"
+        )
+    for length in shape:
+        if type(length) is not int or length < 0:
+            raise ProtocolError(f"{side}[{place}].shape: expected lengths of 0 or more, found {_shown(length)}")
+        count *= length
+    return count
+
+
+def _array(data: Any, datatype: str, shape: list[int], count: int, side: str, place: int) -> npt.NDArray[Any]:
+    if type(data) is not list:
+        raise ProtocolError(f"{side}[{place}].data: expected a list, found {_shown(data)}")
+    flat = data
+    if data and type(data[0]) is list:
+        flat = _flat(data, shape, f"{side}[{place}].data")
+    if len(flat) != count:
+        raise ProtocolError(f"{side}[{place}].data: shape {shape} has {count} elements, found {len(flat)}")
+    array = _texts(flat, f"{side}[{place}].data") if datatype == "BYTES" else _numbers(flat, datatype, side, place)
+    return array if len(shape) == 1 else array.reshape(shape)
+
+
+def _flat(data: list[Any], shape: list[int], where: str) -> list[Any]:
+    """The elements of nested lists; the lengths of the lists are those of ``shape``."""
+    flat = [data]
+    for length in shape:
+        if not all(type(one) is list and len(one) == length for one in flat):
+            raise ProtocolError(f"{where}: is not nested as shape {shape} says; give the elements in one flat list")
+        flat = list(chain.from_iterable(flat))
+    return flat
+
+
+def _numbers(flat: list[Any], datatype: str, side: str, place: int) -> npt.NDArray[Any]:
+    """An array of the tensor's dtype; nothing is lost but a float's precision.
+
+    The elements' types are looked at first: NumPy would take text for numbers, and a single long text for the width
+    of all elements.
+    """
+    if not _PYTHON[datatype].issuperset(map(type, flat)):
+        wrong = next(one for one in flat if type(one) not in _PYTHON[datatype])
+        raise ProtocolError(f"{side}[{place}].data: expected {datatype}, found {_shown(wrong)}")
+    bounds = _LIMITS.get(datatype)
+    if bounds is not None and flat and (min(flat) < bounds[0] or max(flat) > bounds[1]):
+        raise ProtocolError(
+            f"{side}[{place}].data: a number does not fit {datatype} ({bounds[0]:.6g} to {bounds[1]:.6g})"
+        )
+    return np.array(flat, DTYPES[datatype])
+
+
+def _texts(flat: list[Any], where: str) -> npt.NDArray[Any]:
+    wrong = next((one for one in flat if type(one) is not str), None)
+    if wrong is not None:
+        raise ProtocolError(f"{where}: expected BYTES as strings, found {_shown(wrong)}")
+    found = np.empty(len(flat), object)
+    found[:] = [text.encode() for text in flat]
+    return found
+
+
+def _parameters(given: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    parameters = given.get("parameters")
+    if parameters is None:
+        return NO_PARAMETERS
+    if type(parameters) is not dict:
+        raise ProtocolError(f"{where}parameters: expected an object, found {_shown(parameters)}")
+    for key, value in parameters.items():
+        if not isinstance(value, str | int | float):
+            raise ProtocolError(
+                f"{where}parameters.{key}: expected a string, a number or a boolean, found {_shown(value)}"
+            )
+    return parameters
+
+
+def _requested(given: Any) -> list[RequestedOutput]:
+    if type(given) is not list:
+        raise ProtocolError(f"outputs: expected a list, found {_shown(given)}")
+    outputs = []
+    for place, one in enumerate(given):
+        name = one.get("name") if type(one) is dict else None
+        if type(name) is not str or not name:
+            raise ProtocolError(f"outputs[{place}]: expected an object with a name, found {_shown(one)}")
+        parameters = _parameters(one, f"outputs[{place}].")
+        flag = _flag(parameters, "binary_data", f"outputs[{place}].parameters")
+        outputs.append(RequestedOutput(name, flag, parameters))
+    _distinct("outputs", [one.name for one in outputs])
+    return outputs
+
+
+def _flag(parameters: Mapping[str, Any], key: str, where: str) -> bool | None:
+    value = parameters.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise ProtocolError(f"{where}.{key}: expected true or false, found {_shown(value)}")
+    return value
+
+
+def _distinct(side: str, names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ProtocolError(f"{side}: the name {twice!r} stands twice; keep one of them")
+
+
+def _head(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "shape": tensor.array.shape, "datatype": tensor.datatype}
+
+
+def _with_data(tensor: Tensor) -> dict[str, Any]:
+    head = _head(tensor)
+    if tensor.parameters:
+        head["parameters"] = dict(tensor.parameters)
+    if tensor.datatype != "BYTES":
+        head["data"] = np.ascontiguousarray(tensor.array.reshape(-1))
+        return head
+    try:
+        head["data"] = [one.decode() for one in tensor.array.ravel().tolist()]
+    except UnicodeDecodeError:
+        raise ProtocolError(
+            f"{tensor.name!r} has bytes that are no UTF-8 and so no JSON form; ask for it with binary_data: true"
+        ) from None
+    return head
+
+
+def _binary(output: RequestedOutput) -> dict[str, bool]:
+    return {} if output.binary is None else {"binary_data": output.binary}
+
+
+def _refuse_infinite(tensors: Sequence[Tensor]) -> None:
+    for tensor in tensors:
+        if tensor.array.dtype.kind == "f" and not np.isfinite(tensor.array).all():
+            raise ProtocolError(
+                f"{tensor.name!r} has numbers that are not finite (NaN or infinity) and so no JSON form; "
+                "ask for it with binary_data: true"
+            )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,138 @@
+"""Requests, responses and metadata of the protocol, whatever carried them.
+
+What is made for every request is a named tuple: it costs a third of a frozen dataclass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from airflow_agentic.openinference.datatypes import DTYPES, datatype_of
+from airflow_agentic.spec.model import Datatype
+
+NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Tensor(NamedTuple):
+    """A named array; ``BYTES`` are dtype ``object`` with elements of type ``bytes``."""
+
+    name: str
+    datatype: Datatype
+    array: npt.NDArray[Any]
+    parameters: Mapping[str, Any] = NO_PARAMETERS
+
+    @classmethod
+    def of(cls, name: str, array: npt.NDArray[Any]) -> Tensor:
+        """A model's array, in the byte order of the wire and with strings as UTF-8.
+
+        :raises ValueError: the protocol has no datatype for it.
+        """
+        datatype = datatype_of(array)
+        if datatype == "BYTES":
+            return cls(name, datatype, as_bytes(array))
+        return cls(name, datatype, array.astype(DTYPES[datatype], copy=False))
+
+
+def as_bytes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``array`` of strings, bytes or objects with elements of type ``bytes``."""
+    found = np.empty(array.shape, object)
+    found.ravel()[:] = [one if isinstance(one, bytes) else str(one).encode() for one in array.ravel().tolist()]
+    return found
+
+
+class RequestedOutput(NamedTuple):
+    """An output that a request names."""
+
+    name: str
+    binary: bool | None = None
+    """Its own ``binary_data``; ``None``: as the request's ``binary_data_output`` says."""
+    parameters: Mapping[str, Any] = NO_PARAMETERS
+
+
+class InferRequest(NamedTuple):
+    """What a model is asked."""
+
+    inputs: Sequence[Tensor]
+    outputs: Sequence[RequestedOutput] = ()
+    """None: all that the model gives."""
+    id: str | None = None
+    parameters: Mapping[str, Any] = NO_PARAMETERS
+    binary: bool = False
+    """``binary_data_output``: outputs as bytes after the JSON, unless one says otherwise."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its arrays, for bounds of queues."""
+        return sum(map(size_of, self.inputs))
+
+
+def size_of(tensor: Tensor) -> int:
+    """Bytes of its elements; of ``BYTES`` those of the strings and their pointers."""
+    array = tensor.array
+    if array.dtype.kind != "O":
+        return array.nbytes
+    return array.nbytes + sum(map(len, array.ravel().tolist()))
+
+
+class InferResponse(NamedTuple):
+    """What a model answered."""
+
+    model_name: str
+    outputs: Sequence[Tensor]
+    model_version: str | None = None
+    id: str | None = None
+    parameters: Mapping[str, Any] = NO_PARAMETERS
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor as metadata describes it; -1 is any length."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the protocol's metadata."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether an array of ``shape`` is one of these."""
+        return len(shape) == len(self.shape) and all(
+            own in {-1, given} for own, given in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a model says of itself. Without inputs (or outputs) they are not known before it is asked."""
+
+    name: str
+    versions: tuple[str, ...] = ()
+    platform: str = ""
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As in the protocol."""
+        return {
+            "name": self.name,
+            "versions": list(self.versions),
+            "platform": self.platform,
+            "inputs": [one.to_json() for one in self.inputs],
+            "outputs": [one.to_json() for one in self.outputs],
+            "properties": dict(self.properties),
+        }
+
+
+def elements(shape: Sequence[int]) -> int:
+    """How many elements a tensor of ``shape`` has."""
+    return math.prod(shape)

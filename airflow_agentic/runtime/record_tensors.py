@@ -1,0 +1,225 @@
+"""Records and results as tensors of the Open Inference Protocol: how our own model server is asked, and answers.
+
+A model whose card's ``input`` is not ``tensor`` is served for records: its server encodes them as the card says. It has
+one input tensor, ``BYTES`` of shape ``[rows]``, named as the card's ``input``:
+
+=================  ==========================================
+text               the text, UTF-8
+image, bytes       the content of the file
+tabular, json      JSON
+=================  ==========================================
+
+and may be given a second one, ``features``: a JSON object a row with what else is known of the record. It answers by
+the card's ``output``; every tensor has one row a record:
+
+=========  =================================================================================
+classes    ``label`` BYTES; ``score`` FP64, NaN where there is none; ``scores`` BYTES, JSON ``{label: p}``
+value      ``value`` FP64
+embedding  ``embedding`` FP32, ``[rows, length]``
+fields     ``output`` BYTES, JSON
+=========  =================================================================================
+
+Which records have no answer says ``error``, BYTES: JSON ``{code, message, retryable}``, else empty. It is given only to
+a request that names it; any other request fails where a record has no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from airflow_agentic.exceptions import ProtocolError, RecordError
+from airflow_agentic.openinference.tensors import Tensor, TensorSpec
+from airflow_agentic.runtime import inputs
+from airflow_agentic.runtime.decode import json_lists
+from airflow_agentic.runtime.results import results
+from airflow_agentic.tables import ERROR, INPUT, RECORD, SCORES, error
+
+if TYPE_CHECKING:
+    from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.spec.model import ModelCard
+
+FEATURES: Final = "features"
+ERRORS: Final = "error"
+
+_OUTPUTS: Final = {
+    "classes": (
+        TensorSpec("label", "BYTES", (-1,)),
+        TensorSpec("score", "FP64", (-1,)),
+        TensorSpec("scores", "BYTES", (-1,)),
+    ),
+    "value": (TensorSpec("value", "FP64", (-1,)),),
+    "fields": (TensorSpec("output", "BYTES", (-1,)),),
+}
+_BASE: Final = frozenset({"record_id", "position", "input", "error"})
+_ANSWER: Final = frozenset({"label", "score", "scores", "value", "output", "embedding"})
+
+
+def input_specs(card: ModelCard) -> tuple[TensorSpec, ...]:
+    """The input that a request must have; ``features`` may stand beside it."""
+    return (TensorSpec(card.input, "BYTES", (-1,)),)
+
+
+def output_specs(card: ModelCard) -> tuple[TensorSpec, ...]:
+    """What the model answers, without ``error``."""
+    if card.output.embedding is not None:
+        return (TensorSpec("embedding", "FP32", (-1, card.output.embedding)),)
+    return _OUTPUTS[next(kind for kind in _OUTPUTS if getattr(card.output, kind) is not None)]
+
+
+def to_records(card: ModelCard, given: Arrays) -> pa.Table:
+    """The records that a request's tensors are: ``tables.RECORD`` and the feature columns.
+
+    :raises ProtocolError: a text is no UTF-8, or features are no JSON objects.
+    """
+    values = given[card.input].tolist()
+    count = len(values)
+    kind = inputs.KINDS[card.input][0]
+    as_text = kind in {"text", "struct", "tensor"}
+    data = [_text(value, card.input, row) for row, value in enumerate(values)] if as_text else values
+    fields = {"kind": [kind] * count, "text" if as_text else "data": data}
+    columns: dict[str, Any] = {
+        "record_id": [str(row) for row in range(count)],
+        "position": np.arange(count),
+        "input": pa.StructArray.from_arrays(
+            [pa.array(fields.get(one.name, [None] * count), one.type) for one in INPUT], fields=list(INPUT)
+        ),
+    }
+    features = _features(given[FEATURES].tolist()) if FEATURES in given else {}
+    if FEATURES in given and len(given[FEATURES]) != count:
+        raise ProtocolError(f"{FEATURES!r} has {len(given[FEATURES])} rows, {card.input!r} has {count}; give one each")
+    arrays = [pa.array(columns.get(one.name, features.pop(one.name, [None] * count)), one.type) for one in RECORD]
+    table = pa.Table.from_arrays(arrays, schema=RECORD)
+    for name, column in features.items():
+        table = table.append_column(name, pa.array(column))
+    return table
+
+
+def _text(value: bytes, name: str, row: int) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as problem:
+        raise ProtocolError(f"{name!r}: element {row} is no UTF-8: {problem}") from None
+
+
+def _features(texts: list[bytes]) -> dict[str, list[Any]]:
+    try:
+        rows = [orjson.loads(text) for text in texts]
+    except orjson.JSONDecodeError as problem:
+        raise ProtocolError(f"{FEATURES!r}: an element is not JSON: {problem}") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise ProtocolError(f"{FEATURES!r}: each element must be a JSON object")
+    names = dict.fromkeys(name for row in rows for name in row if name not in _BASE)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def from_records(card: ModelCard, records: pa.Table) -> tuple[list[Tensor], dict[int, RecordError]]:
+    """Records as a request's tensors, and the errors of those that cannot be one (``wrong_input``, a file not read).
+
+    The tensors hold the rows without an error, in order. Features go only to handlers, which alone can use them.
+    """
+    values, errors = inputs.payloads(records, card.input)
+    reads_files = "uri" in inputs.KINDS[card.input]
+    held: list[bytes] = []
+    rows = []
+    for row, value in enumerate(values):
+        if row in errors:
+            continue
+        try:
+            held.append(inputs.read(value) if reads_files else value.encode())
+            rows.append(row)
+        except RecordError as problem:
+            errors[row] = problem
+    tensors = [Tensor(card.input, "BYTES", _objects(held))]
+    if card.runtime.framework == "python":
+        known = [name for name in records.column_names if name not in _BASE and name != "row"]
+        objects = [
+            {name: value for name, value in record.items() if value is not None}
+            for record in records.select(known).take(pa.array(rows, pa.int64())).to_pylist()
+        ]
+        if any(objects):
+            tensors.append(Tensor(FEATURES, "BYTES", _objects([orjson.dumps(one) for one in objects])))
+    return tensors, errors
+
+
+def from_results(card: ModelCard, found: pa.Table) -> dict[str, npt.NDArray[Any]]:
+    """A model's results (``tables.RESULT``) as the arrays of a response, ``error`` among them."""
+    columns = {name: found.column(name).to_pylist() for name in found.column_names}
+    failed = [one is not None for one in columns["error"]]
+    texts = [b"" if one is None else orjson.dumps(one) for one in columns["error"]]
+    return {**_answers(card, columns, failed), ERRORS: _objects(texts)}
+
+
+def _answers(card: ModelCard, columns: Mapping[str, list[Any]], failed: list[bool]) -> dict[str, npt.NDArray[Any]]:
+    output = card.output
+    if output.value is not None:
+        return {"value": _floats(columns["value"])}
+    if output.embedding is not None:
+        none = [0.0] * output.embedding
+        vectors = [none if bad else orjson.loads(text) for bad, text in zip(failed, columns["output"], strict=True)]
+        return {"embedding": np.array(vectors, np.float32).reshape(len(failed), output.embedding)}
+    if output.fields is not None:
+        return {"output": _objects([(text or "").encode() for text in columns["output"]])}
+    scores = [
+        b"" if one is None else orjson.dumps({pair["label"]: pair["p"] for pair in one}) for one in columns["scores"]
+    ]
+    labels = [(label or "").encode() for label in columns["label"]]
+    return {"label": _objects(labels), "score": _floats(columns["score"]), "scores": _objects(scores)}
+
+
+def to_results(card: ModelCard, given: Arrays, rows: int) -> pa.Table:
+    """A response's arrays as ``tables.RESULT``, one row a record that was sent.
+
+    :raises ProtocolError: an output that the card promises is missing, or has another number of rows.
+    """
+    for spec in (*output_specs(card), TensorSpec(ERRORS, "BYTES", (-1,))):
+        if spec.name not in given or len(given[spec.name]) != rows:
+            found = "nothing" if spec.name not in given else f"{len(given[spec.name])} rows"
+            raise ProtocolError(f"the server of model {card.name!r} gave {found} of {spec.name!r} for {rows} records")
+    errors = [orjson.loads(text) if text else None for text in given[ERRORS].tolist()]
+    bad = np.array([one is not None for one in errors], bool)
+    columns: dict[str, Any] = {"error": pa.array([_error(one) for one in errors], ERROR)}
+    for name in _ANSWER & given.keys():
+        column = "output" if name == "embedding" else name
+        columns[column] = _without(_column(name, given[name]), bad)
+    return results(rows, **columns)
+
+
+def _column(name: str, array: npt.NDArray[Any]) -> pa.Array:
+    if name == "embedding":
+        return json_lists(array)
+    if name == "scores":
+        pairs = [
+            [{"label": label, "p": p} for label, p in orjson.loads(text).items()] if text else None
+            for text in array.tolist()
+        ]
+        return pa.array(pairs, SCORES)
+    if array.dtype.kind == "f":
+        return pa.array(array, pa.float64(), mask=np.isnan(array))
+    return pa.array([text.decode() for text in array.tolist()], pa.string())
+
+
+def _without(column: pa.Array, bad: npt.NDArray[np.bool_]) -> pa.Array:
+    """``column`` with null where the record has no answer."""
+    return column.take(pa.array(np.arange(len(column)), mask=bad)) if bad.any() else column
+
+
+def _error(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return error(str(found["code"]), str(found["message"]), retryable=bool(found["retryable"]))
+
+
+def _floats(values: list[float | None]) -> npt.NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _objects(values: list[bytes]) -> npt.NDArray[Any]:
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found

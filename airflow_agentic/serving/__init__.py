@@ -1,0 +1,1 @@
+"""Serving: models and workflows as services that answer requests. Never imports Airflow."""

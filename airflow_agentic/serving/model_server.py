@@ -1,0 +1,290 @@
+"""The model server's HTTP side: the Open Inference Protocol v2 over REST.
+
+``POST …/infer`` is answered by a bare ASGI function that is chosen before FastAPI sees the request, and uses no
+pydantic; everything else (health, metadata, documentation) is FastAPI.
+
+Errors are the protocol's ``{"error": "…"}``:
+
+=====  =================================================================================
+400    the request is not what the protocol, or the model, says; a record cannot be answered
+404    no such model, version or path
+408    the body came too slowly
+413    it is too large
+415    its Content-Encoding is not known
+429    too much waits for the model; ``Retry-After`` says for how long
+500    the model raised an error, or gave an answer that breaks its card
+503    the model is loading, restarting or draining; ``Retry-After``
+504    the time that ``X-Request-Timeout-Ms`` gives is over
+=====  =================================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from airflow_agentic.exceptions import (
+    AgenticError,
+    DeadlineError,
+    ModelUnavailableError,
+    OverloadedError,
+    ProtocolError,
+    RecordError,
+    UnknownModelError,
+)
+from airflow_agentic.openinference.rest import decode_request, encode_response
+from airflow_agentic.openinference.tensors import InferResponse
+from airflow_agentic.serving.batching import whole_seconds
+from airflow_agentic.serving.body import (
+    ClientGoneError,
+    Headers,
+    HttpError,
+    Message,
+    Receive,
+    Send,
+    compressed,
+    decompressed,
+    read_body,
+)
+from airflow_agentic.serving.loaded import OURS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from fastapi import FastAPI
+
+    from airflow_agentic.serving.repository import Repository
+    from airflow_agentic.serving.served import ServedModel
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "airflow-agentic"
+EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
+COMPRESS_FROM: Final = 1024
+"""Bytes of an answer that is worth it."""
+
+_JSON: Final = (b"content-type", b"application/json")
+_BINARY: Final = (b"content-type", b"application/octet-stream")
+_CLOSE: Final = (b"connection", b"close")
+
+
+class ModelServer:
+    """The ASGI application.
+
+    :param lifespan: entered when the server begins to listen, left when it ends.
+    :param body_bytes: of a request, at most.
+    :param body_seconds: that a client may take to send it.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        lifespan: Callable[[ModelServer], AbstractAsyncContextManager[None]],
+        *,
+        body_bytes: int = 64 * 2**20,
+        body_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.repository = repository
+        self.draining = False
+        """Whether it is about to end: not ready any more, but it still answers."""
+        self.failed = False
+        """Whether a model could not be loaded at the start."""
+        self.on_failure: Callable[[], object] = lambda: None
+        """Ends the server."""
+        self._body_bytes = body_bytes
+        self._body_seconds = body_seconds
+        self._clock = clock
+        self._app = _application(self, lifespan)
+
+    def drain(self) -> None:
+        """Say that it is not ready, and ask clients to go."""
+        self.draining = True
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] == "http" and scope["path"].endswith("/infer"):
+            await self._infer(scope, receive, send)
+        else:
+            await self._app(scope, receive, self._closing(send) if self.draining else send)
+
+    async def _infer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        began = self._clock()
+        try:
+            model = self._model(scope)
+            headers = Headers(scope["headers"])
+            body = await read_body(receive, self._body_bytes, self._body_seconds)
+            if headers.content_encoding:
+                body = decompressed(body, headers.content_encoding, self._body_bytes)
+            request = decode_request(body, headers.json_length)
+            response = model.infer_now(request)
+            if response is None:
+                until = None if headers.timeout_ms is None else began + headers.timeout_ms / 1000.0
+                response = await _while_connected(model.infer(request, until), receive)
+            parts, json_length = encode_response(response, request)
+        except ClientGoneError:
+            return
+        except Exception as error:  # noqa: BLE001  # a model is foreign code: the client is told, the server goes on
+            await self._refuse(error, send)
+            return
+        fields = (
+            [_JSON] if json_length is None else [_BINARY, (b"inference-header-content-length", b"%d" % json_length)]
+        )
+        await self._send(send, 200, parts, fields, headers.accept_encoding)
+
+    def _model(self, scope: dict[str, Any]) -> ServedModel:
+        """The model of ``/v2/models/NAME[/versions/VERSION]/infer``."""
+        if scope["method"] != "POST":
+            raise HttpError(405, f"{scope['method']} {scope['path']}: use POST")
+        parts = scope["path"].split("/")
+        if len(parts) == 5 and parts[1] == "v2" and parts[2] == "models":
+            return self.repository.find(parts[3])
+        if len(parts) == 7 and parts[1] == "v2" and parts[2] == "models" and parts[4] == "versions":
+            return self.repository.find(parts[3], parts[5])
+        raise HttpError(404, f"no such path: {scope['path']}; it is /v2/models/NAME/infer")
+
+    async def _send(
+        self,
+        send: Send,
+        status: int,
+        parts: Sequence[bytes],
+        fields: list[tuple[bytes, bytes]],
+        accepted: bytes = b"",
+    ) -> None:
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        if accepted and len(body) >= COMPRESS_FROM:
+            smaller = compressed([body], accepted)
+            if smaller is not None:
+                body, fields = smaller, [*fields, (b"content-encoding", b"gzip")]
+        fields = [*fields, (b"content-length", b"%d" % len(body))]
+        if self.draining:
+            fields.append(_CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _refuse(self, error: Exception, send: Send) -> None:
+        status = status_of(error)
+        if status == 500:
+            log.error("a request failed: %s", error, exc_info=None if isinstance(error, AgenticError) else error)
+        fields = [_JSON]
+        if status in {429, 503}:
+            wait = error.retry_after if isinstance(error, OverloadedError) else None
+            fields.append((b"retry-after", b"%d" % whole_seconds(wait)))
+        if isinstance(error, HttpError):  # of a body that was not read to its end nothing more can be read
+            fields.append(_CLOSE)
+        text = str(error) if isinstance(error, AgenticError) else f"the model raised {type(error).__name__}: {error}"
+        await self._send(send, status, [orjson.dumps({"error": text})], fields)
+
+    @staticmethod
+    def _closing(send: Send) -> Send:
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), _CLOSE]
+            await send(message)
+
+        return closing
+
+
+async def _while_connected(answering: Any, receive: Receive) -> InferResponse:
+    """The answer; where the client goes away first, it is not computed any more.
+
+    :raises ClientGoneError: it went.
+    """
+    answer: asyncio.Task[InferResponse] = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientGoneError("the client closed the connection before it was answered")
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error."""
+    if isinstance(error, HttpError):
+        return error.status
+    if isinstance(error, RecordError):
+        return 500 if error.code in OURS else 400
+    statuses: tuple[tuple[type[Exception], int], ...] = (
+        (ProtocolError, 400),
+        (UnknownModelError, 404),
+        (OverloadedError, 429),
+        (DeadlineError, 504),
+        (ModelUnavailableError, 503),
+    )
+    return next((status for kind, status in statuses if isinstance(error, kind)), 500)
+
+
+def _application(server: ModelServer, lifespan: Callable[[ModelServer], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """Health, metadata and documentation."""
+    from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
+
+    from airflow_agentic import __version__
+
+    repository = server.repository
+
+    app = FastAPI(
+        title="airflow-agentic model server",
+        version=__version__,
+        summary="Open Inference Protocol v2",
+        lifespan=lambda _: lifespan(server),
+    )
+
+    async def refuse(_: Request, error: Exception) -> JSONResponse:
+        status = error.status_code if isinstance(error, HTTPException) else status_of(error)
+        text = str(error.detail) if isinstance(error, HTTPException) else str(error)
+        return JSONResponse({"error": text}, status)
+
+    app.add_exception_handler(HTTPException, refuse)
+    app.add_exception_handler(AgenticError, refuse)
+
+    @app.get("/v2/health/live")
+    async def server_live() -> dict[str, bool]:
+        return {"live": True}
+
+    @app.get("/v2/health/ready")
+    async def server_ready() -> JSONResponse:
+        ready = repository.ready and not server.draining
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
+
+    @app.get("/v2")
+    async def server_metadata() -> dict[str, Any]:
+        return {"name": NAME, "version": __version__, "extensions": list(EXTENSIONS)}
+
+    @app.get("/v2/models")
+    async def models() -> dict[str, list[str]]:
+        return {"models": sorted(repository.current)}
+
+    @app.get("/v2/models/{name}")
+    @app.get("/v2/models/{name}/versions/{version}")
+    async def model_metadata(name: str, version: str | None = None) -> dict[str, Any]:
+        model = repository.find(name, version)
+        return model.metadata.to_json() | {"versions": list(repository.versions(name))}
+
+    @app.get("/v2/models/{name}/ready")
+    @app.get("/v2/models/{name}/versions/{version}/ready")
+    async def model_ready(name: str, version: str | None = None) -> JSONResponse:
+        model = repository.find(name, version)
+        ready = model.ready and not server.draining
+        return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
+
+    @app.post("/v2/repository/index")
+    async def index() -> list[dict[str, str]]:
+        return [
+            {"name": name, "version": version, "state": model.state.upper(), "reason": model.why}
+            for name in sorted(repository.current)
+            for version in repository.versions(name)
+            for model in [repository.find(name, version)]
+        ]
+
+    return app
