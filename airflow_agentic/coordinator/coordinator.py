@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_agentic.coordinator.pool import Pool
 
-FEW: Final = 16
+FEW: Final = 8
 """Records; with so many, a call of Arrow costs less than one of Python for each."""
 
 

@@ -21,7 +21,7 @@ from airflow_agentic.tables import Selected
 MODELS = ("a", "b", "c", "d")
 TASKS = {"a": "animals", "b": "birds", "c": "animals", "d": "deer"}
 GATES = ("gate-1", "gate-2")
-METHODS = ("majority-vote", "weighted-vote", "mean", "weighted-mean", "median", "merge", "best-score")
+METHODS = ("majority-vote", "weighted-vote", "mean", "weighted-mean", "merge", "best-score")
 leaves = st.sampled_from(MODELS).map(leaf)
 outputs = st.sampled_from(['{"city": "Rome"}', "[1, 2]"]).map(lambda output: {"output": output})
 said = st.none() | labelled | numbers | outputs | st.just(failed("bad_record"))
