@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from one_record import check_combination
 from predicting import ensemble, failed, leaf, scored, selection, shard
 
 from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, FirstAccepted, Primary, gates, leaves
@@ -18,6 +19,7 @@ from airflow_agentic.pipeline.texts import coded, codes_of, joined, spread
 
 def chosen(combination: Combination, predictions: ShardPredictions) -> list[Any]:
     """Each row as MODEL:LABEL or MODEL:ERROR, ``~`` before it where degraded; ``None`` where nobody was asked."""
+    check_combination(combination, predictions)
     combiner = Combiner(predictions)
     slot = combiner.slot(combination)
     found: list[Any] = []
