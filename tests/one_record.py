@@ -72,7 +72,7 @@ def check_combination(combination: Combination, shard: ShardPredictions, allowed
         values = dict(found.values) if found.values is not None else dict.fromkeys(tables.PREDICTION.names)
         for side in (values, expected[row]):
             side.pop("row")  # each record is a shard of its own
-        assert values == expected[row]
+        assert repr(values) == repr(expected[row])  # NaN too
         assert found.present == slot.present[row]
         assert found.valid == combiner.pool.valid(slot.index)[row]
         assert found.degraded == slot.degraded[row]
