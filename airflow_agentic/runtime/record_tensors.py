@@ -25,6 +25,7 @@ a request that names it; any other request fails where a record has no answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,7 +39,7 @@ from airflow_agentic.openinference.tensors import Tensor, TensorSpec
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.results import results
-from airflow_agentic.tables import ERROR, INPUT, RECORD, SCORES, error
+from airflow_agentic.tables import ERROR, INPUT, RECORD, RESULT, SCORES, error
 
 if TYPE_CHECKING:
     from airflow_agentic.runtime.base import Arrays
@@ -148,6 +149,26 @@ def from_records(card: ModelCard, records: pa.Table) -> tuple[list[Tensor], dict
     return tensors, errors
 
 
+def from_record(card: ModelCard, records: pa.Table) -> list[Tensor]:
+    """The one record of ``records`` as a request's tensors, as :func:`from_records` gives them, without Arrow.
+
+    :raises RecordError: it cannot be one.
+    """
+    given = records.column("input")[0].as_py()
+    kind = given["kind"]
+    value = given[inputs.FIELDS[kind]] if kind in inputs.KINDS[card.input] else None
+    if value is None:
+        raise inputs.wrong(kind, card.input)
+    data = inputs.read(value) if "uri" in inputs.KINDS[card.input] else value.encode()
+    tensors = [Tensor(card.input, "BYTES", _objects([data]))]
+    if card.runtime.framework == "python":
+        known = [name for name in records.column_names if name not in _BASE and name != "row"]
+        features = {name: value for name in known if (value := records.column(name)[0].as_py()) is not None}
+        if features:
+            tensors.append(Tensor(FEATURES, "BYTES", _objects([orjson.dumps(features)])))
+    return tensors
+
+
 def from_results(card: ModelCard, found: pa.Table) -> dict[str, npt.NDArray[Any]]:
     """A model's results (``tables.RESULT``) as the arrays of a response, ``error`` among them."""
     columns = {name: found.column(name).to_pylist() for name in found.column_names}
@@ -178,10 +199,7 @@ def to_results(card: ModelCard, given: Arrays, rows: int) -> pa.Table:
 
     :raises ProtocolError: an output that the card promises is missing, or has another number of rows.
     """
-    for spec in (*output_specs(card), ERROR_SPEC):
-        if spec.name not in given or len(given[spec.name]) != rows:
-            found = "nothing" if spec.name not in given else f"{len(given[spec.name])} rows"
-            raise ProtocolError(f"the server of model {card.name!r} gave {found} of {spec.name!r} for {rows} records")
+    _complete(card, given, rows)
     errors = [orjson.loads(text) if text else None for text in given[ERRORS].tolist()]
     bad = np.array([one is not None for one in errors], bool)
     columns: dict[str, Any] = {"error": pa.array([_error(one) for one in errors], ERROR)}
@@ -191,15 +209,45 @@ def to_results(card: ModelCard, given: Arrays, rows: int) -> pa.Table:
     return results(rows, **columns)
 
 
+def to_result(card: ModelCard, given: Arrays) -> dict[str, Any]:
+    """The one row of :func:`to_results`, without Arrow.
+
+    :raises ProtocolError: as there.
+    """
+    _complete(card, given, 1)
+    found: dict[str, Any] = dict.fromkeys(RESULT.names)
+    failed = given[ERRORS].item(0)
+    if failed:
+        return {**found, "error": _error(orjson.loads(failed))}
+    for name in _ANSWER & given.keys():
+        array = given[name]
+        if name == "embedding":
+            found["output"] = json_lists(array.astype(np.float32, copy=False))[0].as_py()
+        elif array.dtype.kind == "f":
+            number = float(array.item(0))
+            found[name] = None if math.isnan(number) else number
+        else:
+            text = array.item(0)
+            found[name] = _pairs(text) if name == "scores" else text.decode()
+    return found
+
+
+def _complete(card: ModelCard, given: Arrays, rows: int) -> None:
+    for spec in (*output_specs(card), ERROR_SPEC):
+        if spec.name not in given or len(given[spec.name]) != rows:
+            found = "nothing" if spec.name not in given else f"{len(given[spec.name])} rows"
+            raise ProtocolError(f"the server of model {card.name!r} gave {found} of {spec.name!r} for {rows} records")
+
+
+def _pairs(text: bytes) -> list[dict[str, Any]] | None:
+    return [{"label": label, "p": float(p)} for label, p in orjson.loads(text).items()] if text else None
+
+
 def _column(name: str, array: npt.NDArray[Any]) -> pa.Array:
     if name == "embedding":
         return json_lists(array)
     if name == "scores":
-        pairs = [
-            [{"label": label, "p": p} for label, p in orjson.loads(text).items()] if text else None
-            for text in array.tolist()
-        ]
-        return pa.array(pairs, SCORES)
+        return pa.array([_pairs(text) for text in array.tolist()], SCORES)
     if array.dtype.kind == "f":
         return pa.array(array, pa.float64(), mask=np.isnan(array))
     return pa.array([text.decode() for text in array.tolist()], pa.string())
