@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Errors = Mapping[int, RecordError]
 
-_NO_ANSWERS: Final = (ProtocolError, ValueError, KeyError, TypeError, pa.ArrowException)
+_NO_ANSWERS: Final = (ProtocolError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
 
 
 class Codec(Protocol):

@@ -233,7 +233,7 @@ class _Walk:
         infos = [self.decider.models[candidate.model] for candidate in pick.candidates if candidate.model is not None]
         kind_of, kinds = reasons(self.shard.records, rows, infos, pick.require, by_task=pick.by_task)
         for part, kind in parts(kind_of, len(kinds)):
-            able, dropped = _sorted_out(pick.candidates, kinds[kind])
+            able, dropped = sorted_out(pick.candidates, kinds[kind])
             said = joined_reasons(reason, why_dropped(dropped, self.decider.models))
             if able:
                 self._enter(pick, able, rows[part], rule, said)
@@ -296,7 +296,7 @@ class _Walk:
         return able[best], rows, best_said(pick.policy, able[best].name, ranked[best], len(able))
 
 
-def _sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:
+def sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:
     """Who is able, and why the others are not; a nested pattern finds that out itself."""
     able, dropped = [], {}
     said = iter(why)

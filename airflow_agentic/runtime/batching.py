@@ -165,7 +165,7 @@ def _violations(table: pa.Table, card: ModelCard) -> Iterator[tuple[str, str, Ro
         yield "bad_output", f"the model gave a {name} that is not finite (NaN or infinity)", found
     scores = _chunk(table, "scores")
     labels, numbers = scores.flatten().flatten()
-    yield "bad_output", "the model gave scores that are not finite", _parents(scores, _not_finite(numbers))
+    yield "bad_output", "the model gave scores that are not finite", _parents(scores, _no_numbers(numbers))
     needed, column = _needed(card)
     if _chunk(table, column).null_count:
         yield "bad_output", f"the model gave no {needed}", _true(_chunk(table, column).is_null())
@@ -199,6 +199,11 @@ def _not_finite(numbers: pa.Array) -> Rows:
     if numbers.null_count:
         bad &= numbers.is_valid().to_numpy(zero_copy_only=False)
     return np.flatnonzero(bad)
+
+
+def _no_numbers(numbers: pa.Array) -> Rows:
+    """As :func:`_not_finite`, and those that are null, which cannot be ranked."""
+    return np.flatnonzero(~np.isfinite(numbers.to_numpy(zero_copy_only=False)))
 
 
 def _true(mask: pa.Array) -> Rows:

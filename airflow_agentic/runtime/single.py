@@ -52,7 +52,7 @@ def _violation(
     for name in ("score", "value"):
         if answer[name] is not None and not math.isfinite(answer[name]):
             return "bad_output", f"the model gave a {name} that is not finite (NaN or infinity)"
-    if not all(pair["p"] is None or math.isfinite(pair["p"]) for pair in scores):
+    if not all(pair["p"] is not None and math.isfinite(pair["p"]) for pair in scores):
         return "bad_output", "the model gave scores that are not finite"
     what, column = needed
     if answer[column] is None:

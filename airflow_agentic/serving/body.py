@@ -13,6 +13,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+WATCH_SECONDS: Final = 1.0
+"""How often it is looked which bodies are too slow."""
+_TOO_SLOW: Final = "the body is too slow"
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ENCODINGS: Final = {b"gzip": _GZIP, b"x-gzip": _GZIP, b"deflate": zlib.MAX_WBITS}
 
@@ -55,40 +58,65 @@ def _number(name: str, value: bytes) -> int:
     return int(value)
 
 
-async def read_body(receive: Receive, limit: int, seconds: float) -> bytes:
-    """The whole body.
+class Bodies:
+    """Reads bodies to a bound, and ends those that come too slowly.
+
+    A timer a request would cost more than all the rest of reading it: one task looks at all of them every second.
 
     :param limit: bytes; what the client says of the length is not asked.
-    :param seconds: that the client may take to send it.
-    :raises HttpError: it is too large (413), or too slow (408).
-    :raises ClientGoneError: the client has gone.
+    :param seconds: that a client may take to send it.
     """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    late = loop.call_later(seconds, task.cancel, _TOO_SLOW) if task is not None else None
-    try:
-        message = await receive()
-        body: bytes = _part(message, limit)
-        if not message.get("more_body"):
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body"):
+
+    def __init__(self, limit: int, seconds: float, clock: Callable[[], float]) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._clock = clock
+        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def read(self, receive: Receive) -> bytes:
+        """The whole body.
+
+        :raises HttpError: it is too large (413), or too slow (408).
+        :raises ClientGoneError: the client has gone.
+        """
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a body is read by a task")
+        self._reading[task] = self._clock()
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
+        try:
             message = await receive()
-            part = _part(message, limit - size)
+            body = _part(message, self._limit)
+            return await self._longer(body, receive) if message.get("more_body") else body
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != (_TOO_SLOW,):
+                raise
+            task.uncancel()
+            raise HttpError(
+                408, f"the body did not arrive within {self._seconds:g} s; send it faster, or fewer records at once"
+            ) from None
+        finally:
+            del self._reading[task]
+
+    async def _longer(self, body: bytes, receive: Receive) -> bytes:
+        parts, size = [body], len(body)
+        more = True
+        while more:
+            message = await receive()
+            part = _part(message, self._limit - size)
             size += len(part)
             parts.append(part)
+            more = message.get("more_body", False)
         return b"".join(parts)
-    except asyncio.CancelledError as cancelled:
-        if task is None or cancelled.args != (_TOO_SLOW,):
-            raise
-        task.uncancel()
-        raise HttpError(408, f"the body did not arrive within {seconds:g} s; send it faster, or in parts") from None
-    finally:
-        if late is not None:
-            late.cancel()
 
-
-_TOO_SLOW: Final = "the body is too slow"
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            since = self._clock() - self._seconds
+            for task in [task for task, began in self._reading.items() if began < since]:
+                task.cancel(_TOO_SLOW)
 
 
 def _part(message: Message, left: int) -> bytes:

@@ -40,6 +40,7 @@ from airflow_agentic.openinference.rest import decode_request, encode_response
 from airflow_agentic.openinference.tensors import InferResponse
 from airflow_agentic.serving.batching import whole_seconds
 from airflow_agentic.serving.body import (
+    Bodies,
     ClientGoneError,
     Headers,
     HttpError,
@@ -48,12 +49,11 @@ from airflow_agentic.serving.body import (
     Send,
     compressed,
     decompressed,
-    read_body,
 )
 from airflow_agentic.serving.loaded import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from fastapi import FastAPI
@@ -98,7 +98,7 @@ class ModelServer:
         self.on_failure: Callable[[], object] = lambda: None
         """Ends the server."""
         self._body_bytes = body_bytes
-        self._body_seconds = body_seconds
+        self._bodies = Bodies(body_bytes, body_seconds, clock)
         self._clock = clock
         self._app = _application(self, lifespan)
 
@@ -106,19 +106,18 @@ class ModelServer:
         """Say that it is not ready, and ask clients to go."""
         self.draining = True
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one HTTP request."""
-        if scope["type"] == "http" and scope["path"].endswith("/infer"):
-            await self._infer(scope, receive, send)
-        else:
-            await self._app(scope, receive, self._closing(send) if self.draining else send)
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/infer"):
+            return self._infer(scope, receive, send)
+        return self._app(scope, receive, self._closing(send) if self.draining else send)
 
     async def _infer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         began = self._clock()
         try:
-            model = self._model(scope)
+            model = self.repository.by_path.get(scope["path"]) or self._model(scope)
             headers = Headers(scope["headers"])
-            body = await read_body(receive, self._body_bytes, self._body_seconds)
+            body = await self._bodies.read(receive)
             if headers.content_encoding:
                 body = decompressed(body, headers.content_encoding, self._body_bytes)
             request = decode_request(body, headers.json_length)
@@ -139,14 +138,17 @@ class ModelServer:
 
     def _model(self, scope: dict[str, Any]) -> ServedModel:
         """The model of ``/v2/models/NAME[/versions/VERSION]/infer``."""
-        if scope["method"] != "POST":
-            raise HttpError(405, f"{scope['method']} {scope['path']}: use POST")
-        parts = scope["path"].split("/")
-        if len(parts) == 5 and parts[1] == "v2" and parts[2] == "models":
-            return self.repository.find(parts[3])
-        if len(parts) == 7 and parts[1] == "v2" and parts[2] == "models" and parts[4] == "versions":
-            return self.repository.find(parts[3], parts[5])
-        raise HttpError(404, f"no such path: {scope['path']}; it is /v2/models/NAME/infer")
+        path = scope["path"]
+        parts = path.split("/")
+        if (
+            parts[:3] != ["", "v2", "models"]
+            or len(parts) not in {5, 7}
+            or (len(parts) == 7 and parts[4] != "versions")
+        ):
+            raise HttpError(404, f"no such path: {path}; it is /v2/models/NAME/infer")
+        model = self.repository.find(parts[3], parts[5] if len(parts) == 7 else None)
+        self.repository.by_path[path] = model
+        return model
 
     async def _send(
         self,

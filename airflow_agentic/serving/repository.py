@@ -38,6 +38,8 @@ class Repository:
         self._models: dict[str, dict[str, ServedModel]] = {}
         self._current: dict[str, ServedModel] = {}
         self._refused: dict[str, str] = {}
+        self.by_path: dict[str, ServedModel] = {}
+        """The model of each path that requests took, while it is the right one."""
 
     @property
     def current(self) -> Mapping[str, ServedModel]:
@@ -82,6 +84,7 @@ class Repository:
     def _place(self, model: ServedModel) -> None:
         self._models.setdefault(model.card.name, {})[model.card.version] = model
         self._current[model.card.name] = model
+        self.by_path.clear()
 
     async def follow(self, seconds: float = POLL_SECONDS) -> None:
         """Look for new versions of cards, for ever."""
@@ -126,8 +129,10 @@ class Repository:
             log.error("model %r: version %r is not served: %s", card.name, card.version, why)
 
     async def _unload(self, model: ServedModel) -> None:
+        self.by_path.clear()
         await model.close()
         versions = self._models[model.card.name]
+        self.by_path.clear()
         if versions.get(model.card.version) is model:
             del versions[model.card.version]
         if not versions:

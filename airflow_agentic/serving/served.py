@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from airflow_agentic.exceptions import AgenticError, ModelUnavailableError, ProtocolError
 from airflow_agentic.openinference.tensors import InferResponse, ModelMetadata, Tensor
 from airflow_agentic.serving.batching import Batcher, BatchLimit, Bounds
-from airflow_agentic.serving.loaded import Loaded, checked_inputs
+from airflow_agentic.serving.loaded import Inputs, Loaded
 
 if TYPE_CHECKING:
     from airflow_agentic.openinference.tensors import InferRequest, RequestedOutput
@@ -30,6 +30,8 @@ FIRST_RESTART: Final = 0.5
 LAST_RESTART: Final = 60.0
 DIRECT_SECONDS: Final = 0.001
 """An inline model that takes longer runs in a thread, so that it holds up no other request."""
+SLOW_CALLS: Final = 5
+"""So many in a row: one may be slow because the machine is busy."""
 
 
 class ServedModel:
@@ -52,6 +54,7 @@ class ServedModel:
         self._batcher: Batcher | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._direct = card.isolation == "inline"
+        self._slow_calls = 0
 
     @property
     def ready(self) -> bool:
@@ -84,6 +87,7 @@ class ServedModel:
 
     async def _open(self) -> None:
         loaded = self._loaded = await asyncio.to_thread(self._load, self.card)
+        self._inputs = Inputs(loaded)
         batch = self.card.batch
         self._batcher = Batcher(loaded.run, BatchLimit(batch.rows, batch.latency), self._bounds, clock=self._clock)
         self.state, self.why = "ready", ""
@@ -96,11 +100,11 @@ class ServedModel:
         loaded = self._loaded
         if not self._direct or loaded is None or self.state != "ready":
             return None
-        arrays, _ = self._arrays(loaded, request)
+        self._inputs.rows(request.inputs)
         began = self._clock()
-        answered = loaded.run(arrays)
-        if self._clock() - began > DIRECT_SECONDS:
-            self._direct = False
+        answered = loaded.run({one.name: one.array for one in request.inputs})
+        self._slow_calls = self._slow_calls + 1 if self._clock() - began > DIRECT_SECONDS else 0
+        self._direct = self._slow_calls < SLOW_CALLS
         return self._response(loaded, request, answered)
 
     async def infer(self, request: InferRequest, until: float | None = None) -> InferResponse:
@@ -114,7 +118,8 @@ class ServedModel:
         loaded, batcher = self._loaded, self._batcher
         if loaded is None or batcher is None or self.state != "ready":
             raise ModelUnavailableError(self._not_ready())
-        arrays, rows = self._arrays(loaded, request)
+        rows = self._inputs.rows(request.inputs)
+        arrays = {one.name: one.array for one in request.inputs}
         try:
             answered = await batcher.submit(arrays, rows, request.size, until)
         except ModelUnavailableError:
@@ -126,16 +131,12 @@ class ServedModel:
         name = f"model {self.card.name!r} version {self.card.version!r}"
         return f"{name} is {self.state}" + (f": {self.why}" if self.why else "")
 
-    def _arrays(self, loaded: Loaded, request: InferRequest) -> tuple[Arrays, int]:
-        arrays = {one.name: one.array for one in request.inputs}
-        rows = checked_inputs(loaded, arrays, {one.name: one.datatype for one in request.inputs})
-        return arrays, rows
-
     def _response(self, loaded: Loaded, request: InferRequest, answered: Arrays) -> InferResponse:
         loaded.refuse(answered, request.outputs)
-        hidden = [one.name for one in loaded.hidden]
-        names = _asked(request.outputs, answered) if request.outputs else [one for one in answered if one not in hidden]
-        tensors = [Tensor.of(name, answered[name]) for name in names]
+        if request.outputs:
+            tensors = [Tensor.of(name, answered[name]) for name in _asked(request.outputs, answered)]
+        else:
+            tensors = [Tensor.of(name, array) for name, array in answered.items() if name not in loaded.hidden]
         return InferResponse(self.card.name, tensors, self.card.version, request.id)
 
     def _look(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -10,6 +10,11 @@ from airflow_agentic.spec.base import Bytes, Name, Retention, Seconds, Spec, Str
 from airflow_agentic.spec.explain import COLUMN_PATTERN, MisfitError, in_short
 from airflow_agentic.spec.pattern import OPTIONS, Member, pattern_of  # pydantic reads Member
 from airflow_agentic.spec.service import ServiceSpec  # pydantic reads it
+
+MAX_INLINE_RECORDS: Final = 1000
+"""Records that a Dag run may be given with its request; what is larger is read from a file."""
+MAX_INLINE_BYTES: Final = 256 * 1024
+"""The same, as JSON: Airflow keeps it in its database and hands it to each Airflow task."""
 
 ColumnType = Literal["string", "double", "int", "bool"]
 

@@ -25,7 +25,7 @@ CARDS = (
 )
 NUMBERS = st.one_of(st.none(), st.floats(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 LABELS = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "d"]))
-PAIRS = st.fixed_dictionaries({"label": LABELS, "p": NUMBERS.filter(lambda p: p is not None)})
+PAIRS = st.fixed_dictionaries({"label": LABELS, "p": NUMBERS})
 ERRORS = st.one_of(st.none(), st.none(), st.just({"code": "x", "message": "y", "retryable": True}))
 ANSWERS = st.fixed_dictionaries(
     {

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from builders import card
+from one_record import check_selection
 
 from airflow_agentic import tables
 from airflow_agentic.pipeline.inputs import inline_records
@@ -58,7 +59,9 @@ def pick(*names: str, **options: Any) -> Pick:
 def decide(decision: Decision, records: Shard, infos: dict[str, ModelInfo] | None = None, **options: Any) -> list[Any]:
     """Each entry as (row, target or outcome, rule, reason)."""
     load = options.pop("load", None)
-    table = Decider(infos or INFOS, load=load).select(decision, records, **options)
+    decider = Decider(infos or INFOS, load=load)
+    table = decider.select(decision, records, **options)
+    check_selection(table, decider, decision, records, **options)
     assert table.schema.equals(tables.SELECTION)
     found = table.to_pylist()
     assert [one["row"] for one in found] == sorted(one["row"] for one in found)
