@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from builders import card
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtime_checks import batched_predictions
 
@@ -37,9 +37,20 @@ ANSWERS = st.fixed_dictionaries(
         "error": ERRORS,
     }
 )
+GOOD = st.fixed_dictionaries(
+    {
+        "label": st.sampled_from("bc"),
+        "score": st.floats(0, 1),
+        "scores": st.lists(st.fixed_dictionaries({"label": st.sampled_from("bc"), "p": st.floats(0, 1)}), max_size=7),
+        "value": st.just(1.5),
+        "output": st.just("{}"),
+        "error": st.none(),
+    }
+)
 
 
-@given(st.sampled_from(CARDS), ANSWERS)
+@settings(max_examples=300)
+@given(st.sampled_from(CARDS), st.one_of(ANSWERS, GOOD))
 def test_one_row_as_a_batch(made: ModelCard, answer: dict[str, Any]) -> None:
     found = results(1, **{name: [value] for name, value in answer.items()})
     records = pa.table({"record_id": ["r0"], "row": pa.array([5], pa.int32())})
