@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,17 +62,17 @@ class OipServer:
     """The client's port of every request."""
     url: str = ""
 
-    async def start(self, host: str = "127.0.0.1") -> None:
+    async def start(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         """Listen on a free port."""
         app = web.Application(client_max_size=2**30)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, 0)
+        site = web.TCPSite(self._runner, host, 0, ssl_context=tls)
         await site.start()
         server = site._server
         assert isinstance(server, asyncio.Server)
-        self.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
+        self.url = f"{'http' if tls is None else 'https'}://{host}:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Close every connection."""

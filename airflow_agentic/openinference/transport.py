@@ -122,6 +122,11 @@ class Transport:
                 server_hostname=server.host,
             )
             response = await sent
+        except self._aiohttp.ClientConnectorCertificateError as error:
+            refusal = ServiceRefusedError(
+                f"the server {server.url} is not trusted: {_said(error)}; fix service.ca_file, or its certificate"
+            )
+            raise FailedError(refusal) from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise FailedError(_unavailable(server, _said(error)), again="now", unhealthy=True) from error
         try:

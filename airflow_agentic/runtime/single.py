@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from airflow_agentic.exceptions import RecordError
 from airflow_agentic.tables import PREDICTION, RESULT, error
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Answer = Mapping[str, Any]
 """A row of ``tables.RESULT``."""
 
-_NOTHING: Final = dict.fromkeys(RESULT.names)
+NOTHING: Final[Answer] = dict.fromkeys(RESULT.names)
 _NULLS: Final = {field.name: pa.nulls(1, field.type) for field in PREDICTION}
 
 
@@ -29,14 +30,19 @@ def checked_answer(answer: Answer, card: ModelCard, top_k: int, needed: tuple[st
     :param needed: what the card promises, and in which column it is.
     """
     if answer["error"] is not None:
-        return {**_NOTHING, "error": answer["error"]}
+        return {**NOTHING, "error": answer["error"]}
     scores = answer["scores"]
     wrong = _violation(answer, card, scores or (), needed)
     if wrong is not None:
-        return {**_NOTHING, "error": error(*wrong)}
+        return failed(RecordError(*wrong))
     if scores is None:
         return answer
     return {**answer, "scores": sorted(scores, key=lambda pair: -pair["p"])[:top_k]}
+
+
+def failed(problem: RecordError) -> Answer:
+    """The row of a record that has no answer."""
+    return {**NOTHING, "error": error(problem.code, str(problem))}
 
 
 def _violation(
@@ -46,7 +52,7 @@ def _violation(
     for name in ("score", "value"):
         if answer[name] is not None and not math.isfinite(answer[name]):
             return "bad_output", f"the model gave a {name} that is not finite (NaN or infinity)"
-    if not all(pair["p"] is None or math.isfinite(pair["p"]) for pair in scores):
+    if not all(pair["p"] is not None and math.isfinite(pair["p"]) for pair in scores):
         return "bad_output", "the model gave scores that are not finite"
     what, column = needed
     if answer[column] is None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from builders import card
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtime_checks import batched_predictions
 
@@ -25,7 +25,7 @@ CARDS = (
 )
 NUMBERS = st.one_of(st.none(), st.floats(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 LABELS = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "d"]))
-PAIRS = st.fixed_dictionaries({"label": LABELS, "p": NUMBERS.filter(lambda p: p is not None)})
+PAIRS = st.fixed_dictionaries({"label": LABELS, "p": NUMBERS})
 ERRORS = st.one_of(st.none(), st.none(), st.just({"code": "x", "message": "y", "retryable": True}))
 ANSWERS = st.fixed_dictionaries(
     {
@@ -37,9 +37,20 @@ ANSWERS = st.fixed_dictionaries(
         "error": ERRORS,
     }
 )
+GOOD = st.fixed_dictionaries(
+    {
+        "label": st.sampled_from("bc"),
+        "score": st.floats(0, 1),
+        "scores": st.lists(st.fixed_dictionaries({"label": st.sampled_from("bc"), "p": st.floats(0, 1)}), max_size=7),
+        "value": st.just(1.5),
+        "output": st.just("{}"),
+        "error": st.none(),
+    }
+)
 
 
-@given(st.sampled_from(CARDS), ANSWERS)
+@settings(max_examples=300)
+@given(st.sampled_from(CARDS), st.one_of(ANSWERS, GOOD))
 def test_one_row_as_a_batch(made: ModelCard, answer: dict[str, Any]) -> None:
     found = results(1, **{name: [value] for name, value in answer.items()})
     records = pa.table({"record_id": ["r0"], "row": pa.array([5], pa.int32())})
