@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +36,12 @@ def serve(
     from airflow_agentic.project import Project
 
     try:
-        from airflow_agentic.serving.processes import Options, read_cards, run
+        from airflow_agentic.serving.processes import Options, log_to_stderr, read_cards, run
     except ImportError as error:
         from airflow_agentic.exceptions import MissingExtraError
 
         raise MissingExtraError(str(error.name), "serving") from None
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     options = Options(
         cards=str(Project.find(project).root / "models"),
         models=tuple(models or ()),
