@@ -18,12 +18,32 @@
     │   ├── ModelLoadError                  the model cannot be loaded; not retried
     │   ├── UnknownModelError (LookupError) the server has no such model or version; not retried
     │   ├── MissingExtraError (ImportError) a framework is not installed; not retried
+    │   ├── ServiceRefusedError             a service refuses a request, or answers what is no answer; not retried
     │   └── ModelUnavailableError           the model's process died or timed out; retrying can help
     │       ├── ModelMemoryError            it ran out of memory; retrying can help where there is more
     │       ├── OverloadedError             its queue is full; retrying can help after a while
     │       └── DeadlineError (TimeoutError)  the request's time was over before it answered; retrying can help
     ├── HandlerNotAllowedError (PermissionError)  code outside ``allowed_handlers`` was asked for; not retried
     ├── ImageError (RuntimeError)            a container image cannot be built, sent or listed
+    ├── JobError (RuntimeError)
+    │   ├── UnknownJobError (LookupError)   there is no such job, or no longer
+    │   ├── LostJobError                    another owner has the job, or it is closed: stop working on it
+    │   ├── JobKeyError (ValueError)        no idempotency key: too long, or not printable ASCII
+    │   ├── KeyReusedError (ValueError)     an idempotency key that stands for another request
+    │   ├── JobTooLargeError (ValueError)   a request or result is larger than the job store takes
+    │   └── JobStoreError                   the job store is locked, full or away; retrying can help
+    ├── AccessError (PermissionError)
+    │   ├── UnauthenticatedError            who asks is not known
+    │   ├── AuthenticationUnavailableError  who asks cannot be found out now; retrying can help
+    │   ├── ForbiddenError                  who asks may not use this workflow
+    │   ├── QuotaExceededError              a client asks too much; retrying after ``retry_after`` seconds helps
+    │   ├── QuotaTooSmallError              a request is larger than the client's quota lets through at once
+    │   ├── AccessSettingsError (ValueError) settings of authentication that cannot work
+    │   ├── UnsafeFileError                 somebody else could write the file that says who may ask
+    │   └── UnsafeBindingError (ValueError) a server without authentication would be open to others
+    ├── AirflowApiError (RuntimeError)
+    │   ├── AirflowRefusedError             Airflow refuses a request; not retried
+    │   └── AirflowUnavailableError         Airflow gives no answer, or not now; retrying can help
     └── AnswersFailedError (RuntimeError)   ``on_error: fail`` and some records have no answer; answers are committed
 
 ``retryable`` says whether the same call can succeed later without anybody changing anything.
@@ -145,8 +165,22 @@ class MissingExtraError(ModelError, ImportError):
         return type(self), (self.package, self.extra)
 
 
+class ServiceRefusedError(ModelError):
+    """A service refuses a request as it is, with its own message, or gives no answer of the protocol.
+
+    ``status`` is HTTP's, 0 where none was given. Retrying cannot help.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[ServiceRefusedError], tuple[str, int]]:
+        return type(self), (str(self), self.status)
+
+
 class ModelUnavailableError(ModelError):
-    """The model's process died, ran out of memory or exceeded its time. Retrying can help."""
+    """The model's process died, ran out of memory or exceeded its time; or no server answers. Retrying can help."""
 
     retryable = True
     retry_after: float | None = None
@@ -179,3 +213,104 @@ class ImageError(AgenticError, RuntimeError):
 
 class AnswersFailedError(AgenticError, RuntimeError):
     """``on_error: fail`` and some records ended in an error. The answers are committed; clearing reuses them."""
+
+
+class JobError(AgenticError, RuntimeError):
+    """A job cannot be registered, found or changed."""
+
+
+class UnknownJobError(JobError, LookupError):
+    """There is no such job, or it has expired. Retrying cannot help."""
+
+
+class LostJobError(JobError):
+    """Another owner has the job, or it is closed. Retrying cannot help: stop working on it."""
+
+
+class JobKeyError(JobError, ValueError):
+    """An idempotency key that is too long or not printable ASCII. Retrying cannot help."""
+
+
+class KeyReusedError(JobError, ValueError):
+    """An idempotency key that stands for another request. Retrying cannot help: use a new key."""
+
+
+class JobTooLargeError(JobError, ValueError):
+    """A request, result or error is larger than the job store takes. Retrying cannot help."""
+
+
+class JobStoreError(JobError):
+    """The job store is locked, full, away or of another schema. What it has acknowledged stays; retrying can help."""
+
+    retryable = True
+
+
+class AccessError(AgenticError, PermissionError):
+    """Somebody may not do what it asks."""
+
+
+class UnauthenticatedError(AccessError):
+    """Who asks is not known. Retrying cannot help: give a valid token."""
+
+
+class AuthenticationUnavailableError(AccessError):
+    """Who asks cannot be found out now (the issuer's keys cannot be fetched). Retrying can help."""
+
+    retryable = True
+
+
+class ForbiddenError(AccessError):
+    """Who asks may not use this workflow. Retrying cannot help."""
+
+
+class QuotaExceededError(AccessError):
+    """A client asks more than its quota. Retrying after ``retry_after`` seconds helps."""
+
+    retryable = True
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[QuotaExceededError], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after)
+
+
+class QuotaTooSmallError(AccessError):
+    """A request has more records than the client's quota lets through at once. Retrying cannot help: send fewer."""
+
+
+class AccessSettingsError(AccessError, ValueError):
+    """Settings of authentication that cannot work. Retrying cannot help."""
+
+
+class UnsafeFileError(AccessError):
+    """Somebody else could write the file that says who may ask. Retrying cannot help: change its owner or mode."""
+
+
+class UnsafeBindingError(AccessError, ValueError):
+    """A server without authentication would be open to others. Retrying cannot help: the message says what to set."""
+
+
+class AirflowApiError(AgenticError, RuntimeError):
+    """Airflow's REST API did not do what it was asked.
+
+    ``status`` is the answer's; ``None`` where there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[AirflowApiError], tuple[str, int | None]]:
+        return type(self), (str(self), self.status)
+
+
+class AirflowRefusedError(AirflowApiError):
+    """Airflow refuses a request: login, rights, no such Dag, paused, a wrong conf. Retrying cannot help."""
+
+
+class AirflowUnavailableError(AirflowApiError):
+    """Airflow gives no answer, a server error, or is too busy. Retrying can help."""
+
+    retryable = True

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -24,26 +24,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunInput:
-    """Pasted text, or files."""
+    """Records of the request (the lines of a pasted text, or whole records), or files."""
 
-    lines: tuple[str, ...] = ()
+    inline: tuple[object, ...] = ()
+    kind: Literal["text", "records"] = "text"
     task: str | None = None
     features: Mapping[str, ColumnType] = field(default_factory=dict)
+    folder: Path | None = None
+    """Where relative URIs of inline records start."""
     files: Input | None = None
     allowed_uris: Sequence[str] = ()
 
     def chunks(self) -> Iterator[pa.Table]:
         """Normalised records."""
         if self.files is None:
-            yield inline_records(list(self.lines), task=self.task, features=self.features)
+            yield inline_records(
+                self.inline,
+                task=self.task,
+                base=self.folder,
+                features=self.features,
+                allowed_uris=self.allowed_uris,
+            )
             return
         yield from read_records(self.files, allowed_uris=self.allowed_uris)
 
     def fingerprint(self) -> list[dict[str, Any]]:
-        """Its identity. Pasted text is named by its digest: no manifest holds a record."""
+        """Its identity. Records of the request are named by their digest: no manifest holds a record."""
         if self.files is not None:
             return fingerprint(self.files)
-        return [{"text": digest(list(self.lines)), "task": self.task}]
+        return [{self.kind: digest(list(self.inline)), "task": self.task}]
 
 
 def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris: Sequence[str]) -> RunInput:
@@ -53,13 +62,13 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
     """
     params = context["params"]
     limit = params.get("limit")
-    if params.get("text"):
-        lines = tuple(line for line in str(params["text"]).splitlines() if line.strip())
-        return RunInput(lines=lines[:limit], task=params.get("task"), features=spec.features if spec else {})
+    if params.get("text") or params.get("records"):
+        return _inline(spec, base, params, allowed_uris)
     uri = params.get("uri") or (spec.uri if spec is not None else None)
     if not uri:
         raise InputError(
-            "this workflow has no input of its own: give text or uri in the trigger form, or write input: in its file"
+            "this workflow has no input of its own: give text, records or uri in the trigger form, "
+            "or write input: in its file"
         )
     spec = spec or InputSpec(uri=uri)
     filled = fill(uri, window(context), params)
@@ -67,6 +76,29 @@ def run_input(spec: InputSpec | None, base: Path, context: Context, allowed_uris
         _check_allowed(filled, base, allowed_uris)
     files = Input(uri=filled, format=spec.format, base=base, columns=spec.columns, features=spec.features, limit=limit)
     return RunInput(files=files, allowed_uris=allowed_uris)
+
+
+def _inline(spec: InputSpec | None, base: Path, params: Mapping[str, Any], allowed_uris: Sequence[str]) -> RunInput:
+    """What the request itself holds.
+
+    :raises InputError: text and records are given, or records that are no list.
+    """
+    task, limit, features = params.get("task"), params.get("limit"), spec.features if spec else {}
+    if not params.get("records"):
+        lines = tuple(line for line in str(params["text"]).splitlines() if line.strip())
+        return RunInput(inline=lines[:limit], task=task, features=features)
+    if params.get("text"):
+        raise InputError("text and records are given; give one of them")
+    if not isinstance(params["records"], list):
+        raise InputError(f"records is {type(params['records']).__name__}; give a list of texts and objects")
+    return RunInput(
+        inline=tuple(params["records"][:limit]),
+        kind="records",
+        task=task,
+        features=features,
+        folder=project_root(base),
+        allowed_uris=allowed_uris,
+    )
 
 
 def salt_of(context: Context) -> str:
@@ -122,8 +154,8 @@ def fill(uri: str, window: Mapping[str, str], params: Mapping[str, Any]) -> str:
 
 
 def kept_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's plan keeps of its parameters: all but pasted text, which is records."""
-    return {name: value for name, value in params.items() if name != "text"}
+    """What a run's plan keeps of its parameters: all but those that are records."""
+    return {name: value for name, value in params.items() if name not in ("text", "records")}
 
 
 def run_options(plan: Plan, params: Mapping[str, Any]) -> Plan:

@@ -23,7 +23,7 @@ class StartOperator(BaseOperator):
     """Base of Preprocess and of the compact layout's one task: a run starts here.
 
     :param plan: the compiled plan.
-    :param input: the workflow's input; a run's parameters ``text`` and ``uri`` take its place.
+    :param input: the workflow's input; a run's parameters ``text``, ``records`` and ``uri`` take its place.
     :param base: the folder that relative inputs start from.
     """
 

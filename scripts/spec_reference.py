@@ -21,6 +21,7 @@ from airflow_agentic.pipeline.steps import STEPS
 from airflow_agentic.plan.columns import PREDICTION_COLUMNS, RECORD_COLUMNS
 from airflow_agentic.spec import model as cards
 from airflow_agentic.spec import pattern as patterns
+from airflow_agentic.spec import service as services
 from airflow_agentic.spec import workflow as workflows
 from airflow_agentic.spec.base import retention, seconds, size
 from airflow_agentic.spec.descriptions import descriptions
@@ -55,6 +56,8 @@ CARD_MODELS: Final[dict[type[BaseModel], str]] = {
     cards.Profile: "Profile",
     cards.Resources: "Resources",
     cards.Batch: "Batch",
+    services.ServiceSpec: "Service",
+    services.TokenReference: "Token reference",
 }
 WORKFLOW_MODELS: Final[dict[type[BaseModel], str]] = {
     workflows.WorkflowSpec: "Workflow",

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic import tables
+from airflow_agentic.coordinator.mixed_pool import pool_of
 from airflow_agentic.coordinator.pool import ModelPool
 from airflow_agentic.exceptions import AgenticError, ModelUnavailableError
 from airflow_agentic.execution import nodes as functions
@@ -35,7 +36,7 @@ class Coordinator:
     """Answers batches of records by a plan.
 
     :param plan: compiled; its snapshot (health, profiles) is taken here, unless ``frozen``.
-    :param pool: loaded models, shared between coordinators; its own one where absent.
+    :param pool: loaded models, shared between coordinators; its own one where absent, with the services of the plan.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Coordinator:
     ) -> None:
         self.plan = plan if frozen else snapshot(plan)
         self.allowed_handlers = allowed_handlers
-        self.pool: Pool = pool or ModelPool(allowed_handlers=allowed_handlers)
+        self.pool: Pool = pool or pool_of(self.plan, ModelPool(allowed_handlers=allowed_handlers))
         self.decider = Decider(self.plan.models, load=self.pool.load)
         self.clock = clock
         self.cards = {node.id: node_card(self.plan, node) for node in plan.of(Infer)}

@@ -8,7 +8,7 @@ from typing import Final
 from airflow.sdk import Param
 
 from airflow_agentic.registry.info import ModelInfo
-from airflow_agentic.spec.workflow import WorkflowSpec
+from airflow_agentic.spec.workflow import MAX_INLINE_RECORDS, WorkflowSpec
 
 _FROM_TEXT: Final = frozenset({"text", "json", "bytes"})
 _ON_ERROR: Final = {
@@ -43,6 +43,16 @@ def form(workflow: WorkflowSpec, models: Iterable[ModelInfo]) -> dict[str, Param
             maximum=1_000_000_000,
             title="At most this many records",
             description="Empty: all of them.",
+        ),
+        "records": Param(
+            None,
+            type=["null", "array"],
+            items={"type": ["string", "object"]},
+            maxItems=MAX_INLINE_RECORDS,
+            title="Records as JSON",
+            description="Texts, and objects with one of text, uri, bytes (base64) or input; also record_id, task, and "
+            "feature columns. Instead of the workflow's input.",
+            section="Records",
         ),
         "on_error": Param(
             workflow.on_error,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_agentic.artifacts.digests import tree_digest
-from airflow_agentic.exceptions import AgenticError, Problem, SpecError
+from airflow_agentic.exceptions import AgenticError, ArtifactError, Problem, SpecError
 from airflow_agentic.execution import aliases
 from airflow_agentic.registry.info import ModelInfo, card_digest
 from airflow_agentic.runtime.artifacts import is_kept, is_local, resolve
@@ -31,12 +31,14 @@ PROFILES: Final = "profiles.json"
 ALL_CLASSES: Final = 100_000
 
 _MODULES: Final = {
-    "torch": "torch",
-    "tensorflow": "tensorflow",
-    "onnx": "onnxruntime",
-    "litert": "ai_edge_litert",
-    "transformers": "transformers",
+    "torch": ("torch", "torch"),
+    "tensorflow": ("tensorflow", "tensorflow"),
+    "onnx": ("onnxruntime", "onnx"),
+    "litert": ("ai_edge_litert", "litert"),
+    "transformers": ("transformers", "transformers"),
+    "open-inference": ("aiohttp", "service"),
 }
+"""What a framework imports, and the extra that brings it."""
 
 
 def card_of(plan: Plan, model: str) -> ModelCard:
@@ -104,16 +106,19 @@ def snapshot(plan: Plan) -> Plan:
     """
     cards = {name: card_of(plan, name) for name in plan.models}
     meant = aliases.versions(cards.values())
-    remote = plan.options.runners
-    models = {name: _observed(info, cards[name], meant, name in remote) for name, info in plan.models.items()}
+    runners = plan.options.runners
+    models = {name: _observed(info, cards[name], meant, runners.get(name)) for name, info in plan.models.items()}
     return plan.model_copy(update={"models": models})
 
 
-def _observed(info: ModelInfo, card: ModelCard, meant: Mapping[str, str | AgenticError], remote: bool) -> ModelInfo:
+def _observed(
+    info: ModelInfo, card: ModelCard, meant: Mapping[str, str | AgenticError], runner: str | None
+) -> ModelInfo:
+    """:param runner: what runs the model, if not the worker."""
     update: dict[str, Any] = {}
-    module = None if remote else _MODULES.get(card.runtime.framework)
+    imports = {None: card.runtime.framework, "service": "open-inference"}.get(runner, "")
+    module, extra = _MODULES.get(imports, (None, None))
     if module is not None and util.find_spec(module) is None:
-        extra = card.runtime.framework
         update = {
             "healthy": False,
             "why_unhealthy": f"{module} is not installed: pip install 'airflow-agentic[{extra}]'",
@@ -121,9 +126,9 @@ def _observed(info: ModelInfo, card: ModelCard, meant: Mapping[str, str | Agenti
     try:
         versions = aliases.of(card, meant)
         card = aliases.replaced(card, versions)
-        found = file_digests(card)
+        found = _files_of_service(card) if runner == "service" else file_digests(card)
         digest = card_digest(card, *found)  # where a model runs is no part of what it is
-        artifact, files = file_digests(pinned(card, *found), elsewhere=remote)
+        artifact, files = found if runner == "service" else file_digests(pinned(card, *found), elsewhere=bool(runner))
     except (AgenticError, OSError) as error:
         if isinstance(error, AgenticError) and error.retryable:
             raise
@@ -134,6 +139,16 @@ def _observed(info: ModelInfo, card: ModelCard, meant: Mapping[str, str | Agenti
         update |= {name: value for name in ("latency_ms", "quality") if (value := getattr(measured, name)) is not None}
     frozen = {"digest": digest, "artifact": artifact, "files": files, "versions": versions}
     return info.model_copy(update={**update, **frozen})
+
+
+def _files_of_service(card: ModelCard) -> tuple[str | None, dict[str, str]]:
+    """The digests of a model's files where they are here, too; its server alone needs them."""
+    try:
+        return file_digests(card)
+    except ArtifactError as error:
+        if error.retryable:
+            raise
+        return card.runtime.sha256, dict(card.runtime.files)
 
 
 def measured_profile(card: ModelCard, digest: str) -> Profile | None:

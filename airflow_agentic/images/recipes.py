@@ -39,7 +39,7 @@ class Recipe:
 RECIPES: Final[Mapping[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
-        Recipe(name="python", extras=(), frameworks=("python",)),
+        Recipe(name="python", extras=("service",), frameworks=("python", "open-inference")),
         Recipe(name="onnx", extras=("onnx", "litert", "tokenizers"), frameworks=("onnx", "litert")),
         Recipe(name="torch", extras=("torch", "transformers"), frameworks=("torch", "transformers")),
         Recipe(name="tensorflow", extras=("tensorflow", "tokenizers"), frameworks=("tensorflow",)),

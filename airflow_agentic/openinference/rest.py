@@ -9,6 +9,7 @@ not finite has no JSON form and is refused there; as binary it passes. ``data`` 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -36,19 +37,25 @@ MAX_AXES: Final = 32
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
-def _limits(info: np.iinfo[Any] | np.finfo[Any]) -> tuple[float, float]:
-    as_python = int if isinstance(info, np.iinfo) else float
-    return as_python(info.min), as_python(info.max)
-
-
 _PYTHON: Final = {
     name: frozenset({bool} if dtype.kind == "b" else {int} if dtype.kind in "iu" else {int, float})
     for name, dtype in DTYPES.items()
 }
-_LIMITS: Final = {
-    **{name: _limits(np.iinfo(DTYPES[name])) for name in DATATYPES if DTYPES[name].kind in "iu"},
-    **{name: _limits(np.finfo(DTYPES[name])) for name in ("FP16", "FP32")},
+_FORMATS: Final = {
+    "BOOL": "?",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
 }
+"""Of :mod:`struct`."""
 
 
 def decode_request(body: bytes, header_length: int | None = None) -> InferRequest:
@@ -56,16 +63,18 @@ def decode_request(body: bytes, header_length: int | None = None) -> InferReques
 
     :param header_length: of the JSON, where binary tensors follow it.
     """
-    document, tail = _document(body, header_length)
-    parameters = _parameters(document, "")
+    document, rest = _document(body, header_length)
     given = document.get("inputs")
-    if not isinstance(given, list) or not given:
+    if type(given) is not list or not given:
         raise ProtocolError(f"inputs: expected a list of one tensor or more, found {_shown(given)}")
-    inputs = [_tensor(one, "inputs", place, tail) for place, one in enumerate(given)]
+    inputs = [_tensor(one, "inputs", place, rest) for place, one in enumerate(given)]
     if len(inputs) > 1:
         _distinct("inputs", [one.name for one in inputs])
-    tail.end()
+    rest.end()
+    if len(document) == 1:
+        return InferRequest(inputs)
     outputs = document.get("outputs")
+    parameters = _parameters(document, "")
     return InferRequest(
         inputs,
         _requested(outputs) if outputs else (),
@@ -87,9 +96,22 @@ def encode_response(response: InferResponse, request: InferRequest) -> tuple[lis
         document["id"] = response.id
     if response.parameters:
         document["parameters"] = dict(response.parameters)
+    if request.binary or request.outputs:
+        document["outputs"], parts = _outputs(response.outputs, request)
+    else:
+        document["outputs"], parts = [_with_data(tensor) for tensor in response.outputs], []
+    text = orjson.dumps(document, option=_NUMPY)
+    if b"null" in text:
+        _refuse_infinite(response.outputs)
+    return ([text], None) if not parts else ([text, *parts], len(text))
+
+
+def _outputs(outputs: Sequence[Tensor], request: InferRequest) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The tensors of a response, and the bytes of those that the request wants as binary data."""
     asked = {one.name: one.binary for one in request.outputs}
-    tensors, parts = [], []
-    for tensor in response.outputs:
+    tensors: list[dict[str, Any]] = []
+    parts: list[bytes] = []
+    for tensor in outputs:
         own = asked.get(tensor.name)
         if request.binary if own is None else own:
             data = raw(tensor)
@@ -97,11 +119,7 @@ def encode_response(response: InferResponse, request: InferRequest) -> tuple[lis
             tensors.append(_head(tensor) | {"parameters": {**tensor.parameters, "binary_data_size": len(data)}})
         else:
             tensors.append(_with_data(tensor))
-    document["outputs"] = tensors
-    text = orjson.dumps(document, option=_NUMPY)
-    if b"null" in text:
-        _refuse_infinite(response.outputs)
-    return ([text], None) if not parts else ([text, *parts], len(text))
+    return tensors, parts
 
 
 def encode_request(request: InferRequest) -> tuple[list[bytes], int | None]:
@@ -140,12 +158,12 @@ def encode_json_request(request: InferRequest) -> bytes:
 
 def decode_response(body: bytes, header_length: int | None = None) -> InferResponse:
     """A response as a server sent it."""
-    document, tail = _document(body, header_length)
+    document, rest = _document(body, header_length)
     given = document.get("outputs")
     if not isinstance(given, list):
         raise ProtocolError(f"outputs: expected a list of tensors, found {_shown(given)}")
-    outputs = [_tensor(one, "outputs", place, tail) for place, one in enumerate(given)]
-    tail.end()
+    outputs = [_tensor(one, "outputs", place, rest) for place, one in enumerate(given)]
+    rest.end()
     version = document.get("model_version")
     return InferResponse(
         str(document.get("model_name", "")),
@@ -156,10 +174,14 @@ def decode_response(body: bytes, header_length: int | None = None) -> InferRespo
     )
 
 
-class _Tail:
-    """The binary tensors after the JSON, taken from front to back."""
+class _Rest:
+    """A message beside its document: the binary tensors after the JSON, which are taken from front to back."""
 
-    def __init__(self, data: memoryview) -> None:
+    __slots__ = ("_data", "_place", "booleans")
+
+    def __init__(self, data: memoryview, booleans: bool) -> None:
+        self.booleans = booleans
+        """Whether the JSON may hold booleans."""
         self._data = data
         self._place = 0
 
@@ -179,24 +201,24 @@ class _Tail:
             raise ProtocolError(f"{left} bytes follow the last tensor; set binary_data_size, or send none")
 
 
-_NO_TAIL: Final = _Tail(memoryview(b""))
+_NOTHING: Final = memoryview(b"")
 
 
-def _document(body: bytes, header_length: int | None) -> tuple[dict[str, Any], _Tail]:
-    tail = _NO_TAIL
-    text: bytes | memoryview = body
+def _document(body: bytes, header_length: int | None) -> tuple[dict[str, Any], _Rest]:
+    text, data = body, _NOTHING
     if header_length is not None:
         if not 0 <= header_length <= len(body):
             raise ProtocolError(f"Inference-Header-Content-Length: {header_length}, but the body has {len(body)} bytes")
-        view = memoryview(body)
-        text, tail = view[:header_length], _Tail(view[header_length:])
+        text, data = body[:header_length], memoryview(body)[header_length:]
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise ProtocolError(f"the body is not JSON: {error}") from None
     if type(document) is not dict:
         raise ProtocolError(f"the body: expected an object, found {_shown(document)}")
-    return document, tail
+    # looking for one letter is ten times as fast as for a word, and a plain request has none of these
+    booleans = (b"r" in text and b"true" in text) or (b"l" in text and b"false" in text)
+    return document, _Rest(data, booleans)
 
 
 def _identity(document: Mapping[str, Any]) -> str | None:
@@ -206,7 +228,7 @@ def _identity(document: Mapping[str, Any]) -> str | None:
     return given
 
 
-def _tensor(given: Any, side: str, place: int, tail: _Tail) -> Tensor:
+def _tensor(given: Any, side: str, place: int, rest: _Rest) -> Tensor:
     if type(given) is not dict:
         raise ProtocolError(f"{side}[{place}]: expected an object, found {_shown(given)}")
     name, datatype = given.get("name"), given.get("datatype")
@@ -222,20 +244,20 @@ def _tensor(given: Any, side: str, place: int, tail: _Tail) -> Tensor:
     if "parameters" not in given:
         if data is None:
             raise ProtocolError(f"{side}[{place}].data: is missing; write a list, or parameters.binary_data_size")
-        return Tensor(name, datatype, _array(data, datatype, shape, count, side, place))
+        return Tensor(name, datatype, _array(data, datatype, shape, count, side, place, rest.booleans))
     where = f"{side}[{place}]"
     parameters = _parameters(given, f"{where}.")
     size = parameters.get("binary_data_size")
     if size is None:
         if data is None:
             raise ProtocolError(f"{where}.data: is missing; write a list, or parameters.binary_data_size")
-        return Tensor(name, datatype, _array(data, datatype, shape, count, side, place), parameters)
+        return Tensor(name, datatype, _array(data, datatype, shape, count, side, place, rest.booleans), parameters)
     if data is not None:
         raise ProtocolError(f"{where}: has data and parameters.binary_data_size; remove one of them")
     if type(size) is not int or size < 0:
         raise ProtocolError(f"{where}.parameters.binary_data_size: expected a number of bytes, found {_shown(size)}")
-    rest = {key: value for key, value in parameters.items() if key != "binary_data_size"}
-    return Tensor(name, datatype, from_raw(tail.take(size, where), datatype, shape, where), rest)
+    others = {key: value for key, value in parameters.items() if key != "binary_data_size"}
+    return Tensor(name, datatype, from_raw(rest.take(size, where), datatype, shape, where), others)
 
 
 def _count(shape: Any, side: str, place: int) -> int:
@@ -252,7 +274,9 @@ def _count(shape: Any, side: str, place: int) -> int:
     return count
 
 
-def _array(data: Any, datatype: str, shape: list[int], count: int, side: str, place: int) -> npt.NDArray[Any]:
+def _array(
+    data: Any, datatype: str, shape: list[int], count: int, side: str, place: int, booleans: bool
+) -> npt.NDArray[Any]:
     if type(data) is not list:
         raise ProtocolError(f"{side}[{place}].data: expected a list, found {_shown(data)}")
     flat = data
@@ -260,8 +284,9 @@ def _array(data: Any, datatype: str, shape: list[int], count: int, side: str, pl
         flat = _flat(data, shape, f"{side}[{place}].data")
     if len(flat) != count:
         raise ProtocolError(f"{side}[{place}].data: shape {shape} has {count} elements, found {len(flat)}")
-    array = _texts(flat, f"{side}[{place}].data") if datatype == "BYTES" else _numbers(flat, datatype, side, place)
-    return array if len(shape) == 1 else array.reshape(shape)
+    if datatype == "BYTES":
+        return _texts(flat, f"{side}[{place}].data").reshape(shape)
+    return _numbers(flat, datatype, side, place, booleans).reshape(shape)
 
 
 def _flat(data: list[Any], shape: list[int], where: str) -> list[Any]:
@@ -274,21 +299,23 @@ def _flat(data: list[Any], shape: list[int], where: str) -> list[Any]:
     return flat
 
 
-def _numbers(flat: list[Any], datatype: str, side: str, place: int) -> npt.NDArray[Any]:
+def _numbers(flat: list[Any], datatype: str, side: str, place: int, booleans: bool) -> npt.NDArray[Any]:
     """An array of the tensor's dtype; nothing is lost but a float's precision.
 
-    The elements' types are looked at first: NumPy would take text for numbers, and a single long text for the width
-    of all elements.
+    ``struct`` takes no text for numbers, no fraction for an integer, and nothing that is out of range, in a quarter of
+    the time that NumPy and a look at each element take. It takes booleans for numbers.
     """
-    if not _PYTHON[datatype].issuperset(map(type, flat)):
-        wrong = next(one for one in flat if type(one) not in _PYTHON[datatype])
-        raise ProtocolError(f"{side}[{place}].data: expected {datatype}, found {_shown(wrong)}")
-    bounds = _LIMITS.get(datatype)
-    if bounds is not None and flat and (min(flat) < bounds[0] or max(flat) > bounds[1]):
-        raise ProtocolError(
-            f"{side}[{place}].data: a number does not fit {datatype} ({bounds[0]:.6g} to {bounds[1]:.6g})"
-        )
-    return np.array(flat, DTYPES[datatype])
+    wanted = _PYTHON[datatype]
+    try:
+        if (booleans or datatype == "BOOL") and not wanted.issuperset(map(type, flat)):
+            raise struct.error
+        data = bytearray(DTYPES[datatype].itemsize * len(flat))
+        struct.pack_into(f"<{len(flat)}{_FORMATS[datatype]}", data, 0, *flat)
+    except (struct.error, OverflowError):
+        wrong = next((one for one in flat if type(one) not in wanted), None)
+        found = "a number that does not fit" if wrong is None and None not in flat else _shown(wrong)
+        raise ProtocolError(f"{side}[{place}].data: expected {datatype}, found {found}") from None
+    return np.frombuffer(data, DTYPES[datatype])
 
 
 def _texts(flat: list[Any], where: str) -> npt.NDArray[Any]:
@@ -347,11 +374,12 @@ def _head(tensor: Tensor) -> dict[str, Any]:
 
 
 def _with_data(tensor: Tensor) -> dict[str, Any]:
-    head = _head(tensor)
+    array = tensor.array
+    head: dict[str, Any] = {"name": tensor.name, "shape": array.shape, "datatype": tensor.datatype}
     if tensor.parameters:
         head["parameters"] = dict(tensor.parameters)
     if tensor.datatype != "BYTES":
-        head["data"] = np.ascontiguousarray(tensor.array.reshape(-1))
+        head["data"] = array if array.ndim == 1 and array.flags.c_contiguous else array.flatten()
         return head
     try:
         head["data"] = [one.decode() for one in tensor.array.ravel().tolist()]

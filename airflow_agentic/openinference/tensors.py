@@ -37,7 +37,8 @@ class Tensor(NamedTuple):
         datatype = datatype_of(array)
         if datatype == "BYTES":
             return cls(name, datatype, as_bytes(array))
-        return cls(name, datatype, array.astype(DTYPES[datatype], copy=False))
+        dtype = DTYPES[datatype]
+        return cls(name, datatype, array if array.dtype == dtype else array.astype(dtype))
 
 
 def as_bytes(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_agentic.spec.model import ModelCard
 
 
-_PLACES: Final = {"local": "a worker process", "kubernetes": "a pod"}
+_PLACES: Final = {"local": "a worker process", "kubernetes": "a pod", "service": "a service"}
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.exceptions import ConditionError
-from airflow_agentic.plan.ir import Gate, Infer, Plan, Route
+from airflow_agentic.plan.ir import AnyNode, Gate, Infer, Plan, Route
 from airflow_agentic.routing.conditions import Condition
 from airflow_agentic.routing.decision import least_loaded
 from airflow_agentic.spec.explain import nearest
@@ -192,6 +192,31 @@ def _given(before: Sequence[ModelCard], source: str) -> str | None:
     else:
         kinds = {FEEDS.get(source)}
     return kinds.pop() if len(kinds) == 1 else None
+
+
+def check_services(resolver: Resolver, nodes: Sequence[AnyNode]) -> None:
+    """What is asked of models at a service is what their server gives."""
+    runner = resolver.workflow.runner
+    averaged = {node.model for node in nodes if isinstance(node, Infer) and node.all_scores}
+    for name, card in resolver.used.items():
+        if runner.of(name) != "service":
+            continue
+        path: KeyPath = ("runner", "models", name) if name in runner.models else ("runner",)
+        if card.runtime.framework == "open-inference":
+            hint = f"write runner: {{default: {runner.default}, models: {{{name}: local}}}}"
+            resolver.refuse(path, f"{name!r} is at a foreign server, which a worker asks: runner local", hint)
+        elif name in averaged and not _gives_all_scores(card):
+            given = f"the service of {name!r} gives the best {card.output.top_k}"
+            message = f"the scores of all classes are averaged, but {given}"
+            resolver.refuse(path, message, "write output: {top_k: N} in its card, as many as it has classes")
+
+
+def _gives_all_scores(card: ModelCard) -> bool:
+    """Whether the card alone keeps every class; of a label space that is only named its author is believed."""
+    classes = card.output.classes
+    if isinstance(classes, list):
+        return card.output.top_k >= len(classes)
+    return classes is None or "top_k" in card.output.model_fields_set
 
 
 def finish(plan: Plan) -> Plan:

@@ -12,7 +12,7 @@ from airflow_agentic.exceptions import CompileError
 from airflow_agentic.pipeline.combination import Coalesce, Combination, Ensemble, FirstAccepted, leaves
 from airflow_agentic.pipeline.steps import parse_step
 from airflow_agentic.plan.candidates import Resolver
-from airflow_agentic.plan.checks import check_condition, finish
+from airflow_agentic.plan.checks import check_condition, check_services, finish
 from airflow_agentic.plan.columns import RECORD_COLUMNS, column_type, record_columns
 from airflow_agentic.plan.ir import (
     PREPROCESS,
@@ -29,6 +29,7 @@ from airflow_agentic.plan.ir import (
 from airflow_agentic.plan.patterns import Fragment, PatternCompiler, route_id
 from airflow_agentic.registry import ModelInfo, Registry
 from airflow_agentic.routing.decision import Case, Decision, Reject, Rules
+from airflow_agentic.spec.service import layered
 from airflow_agentic.spec.source import render_path
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class _Compiler:
         for name in sorted(self.workflow.runner.models.keys() - used.keys()):
             hint = f"its models: {', '.join(sorted(used))}"
             self.resolver.refuse(("runner", "models", name), f"the workflow has no model {name!r}", hint)
+        check_services(self.resolver, self.nodes)
 
     def _names(self) -> set[str]:
         """The names that routes without one cannot have; Airflow task groups and tasks share their ids."""
@@ -128,6 +130,11 @@ class _Compiler:
                 shard_rows=workflow.shard.rows,
                 shard_bytes=workflow.shard.bytes,
                 runners={name: runner for name in used if (runner := workflow.runner.of(name)) != "local"},
+                services={
+                    name: layered(card.service, workflow.service)
+                    for name, card in used.items()
+                    if workflow.runner.of(name) == "service"
+                },
                 retention=workflow.retention,
             ),
         )

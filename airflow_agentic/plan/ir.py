@@ -18,6 +18,7 @@ from airflow_agentic.pipeline.combination import Combination  # pydantic reads i
 from airflow_agentic.registry.info import ModelInfo  # pydantic reads it
 from airflow_agentic.routing.decision import Decision, targets
 from airflow_agentic.spec.base import Strict
+from airflow_agentic.spec.service import ServiceSpec  # pydantic reads it
 from airflow_agentic.spec.workflow import ColumnType, OnError  # pydantic reads them
 
 SCHEMA_VERSION: Final = 1
@@ -137,8 +138,10 @@ class Options(Strict):
     parallelism: int = 8
     shard_rows: int = 1000
     shard_bytes: int = 64 * 2**20
-    runners: dict[str, Literal["kubernetes"]] = Field(default_factory=dict)
+    runners: dict[str, Literal["kubernetes", "service"]] = Field(default_factory=dict)
     """What runs the models that do not run in the worker. Not part of the plan's identity."""
+    services: dict[str, ServiceSpec] = Field(default_factory=dict)
+    """Where those with runner ``service`` are served. Not part of the plan's identity."""
     retention: float | None = None
     """Seconds the run is kept after its last write; without it as long as the configuration says."""
 
@@ -213,4 +216,4 @@ class Plan(Strict):
     @property
     def digest(self) -> str:
         """Identity of the whole plan."""
-        return digest(self.model_dump(mode="json", exclude={"folders": True, "options": {"runners"}}))
+        return digest(self.model_dump(mode="json", exclude={"folders": True, "options": {"runners", "services"}}))

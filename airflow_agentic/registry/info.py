@@ -7,6 +7,7 @@ healthy, and is stored in the frozen plan, so that a retry decides as the first 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from pydantic import Field
 
@@ -64,16 +65,22 @@ class ModelInfo(Strict):
         return wanted in value if isinstance(value, list) else value == wanted
 
 
+_NOT_IDENTITY: Final = {"threads", "trust", "files", "tensors"}
+
+
 def card_digest(card: ModelCard, artifact: str | None = None, files: Mapping[str, str] | None = None) -> str:
     """Identity of the model a card describes: what changes an answer, and nothing else.
+
+    Of a model at a server that is its name and version there, not where the server is.
 
     :param artifact: the digest of the artifact's bytes, where it is known (in a run's frozen plan).
     :param files: the digests of the card's other files, by URI, where they are known.
     """
+    unsaid = _NOT_IDENTITY if card.runtime.framework == "open-inference" else _NOT_IDENTITY | {"model", "version"}
     identity = card.model_dump(
         mode="json",
         by_alias=True,
         include={"name", "version", "task", "input", "output", "runtime"},
-        exclude={"runtime": {"threads", "trust", "files", "tensors"}},
+        exclude={"runtime": unsaid},
     )
     return digest({"card": identity, "artifact": artifact, "files": dict(files or card.runtime.files)})

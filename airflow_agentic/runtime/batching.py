@@ -51,21 +51,32 @@ def predict_records(
         answers and 0 for errors.
     :raises ModelError: the model as such cannot answer (its process died, its output does not fit the card).
     """
-    rows = records.column(ROW) if ROW in records.column_names else pa.array(np.arange(records.num_rows, dtype=np.int32))
     inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
     tables, latencies = [], np.empty(records.num_rows)
-    for start, stop in _cuts(inputs, card):
+    for start, stop in cuts(inputs, card):
         began = clock()
         tables.append(_answer(predictor, inputs.slice(start, stop - start)))
         latencies[start:stop] = (clock() - began) * 1000.0 / (stop - start)
         if on_batch is not None:
             on_batch(stop - start)
     found = pa.concat_tables(tables) if tables else RESULT.empty_table()
+    return predictions(card, records, found, latencies, top_k=top_k)
+
+
+def predictions(
+    card: ModelCard, records: pa.Table, found: pa.Table, latencies: npt.NDArray[np.float64], *, top_k: int | None = None
+) -> pa.Table:
+    """What a model gave for ``records``, checked, as ``tables.PREDICTION``.
+
+    :param found: ``tables.RESULT``, one row a record, in order.
+    :param latencies: milliseconds a record.
+    """
+    rows = records.column(ROW) if ROW in records.column_names else pa.array(np.arange(records.num_rows, dtype=np.int32))
     answers = checked(found, card, top_k=top_k)
     return _predictions(card, rows, records.column("record_id"), answers, latencies)
 
 
-def _cuts(records: pa.Table, card: ModelCard) -> Iterator[tuple[int, int]]:
+def cuts(records: pa.Table, card: ModelCard) -> Iterator[tuple[int, int]]:
     """Where the batches start and stop; a record larger than ``batch.bytes`` goes alone."""
     count = records.num_rows
     if count == 1:

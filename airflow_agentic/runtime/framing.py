@@ -44,13 +44,13 @@ def unpack(
 
 
 def pack_error(error: AgenticError) -> dict[str, Any]:
-    """``error`` as a header value; one with arguments that are no strings keeps its message only.
+    """``error`` as a header value; one with arguments that are no strings or numbers keeps its message only.
 
     A class that is defined elsewhere, as by a handler, travels as the nearest of ours.
     """
     known = next(kind for kind in type(error).__mro__ if kind.__module__ == exceptions.__name__)
     made_of = error.__reduce__()[1]
-    if isinstance(made_of, tuple) and all(isinstance(argument, str) for argument in made_of):
+    if isinstance(made_of, tuple) and all(isinstance(argument, str | int) for argument in made_of):
         return {"class": known.__name__, "args": list(made_of)}
     return {"class": ModelLoadError.__name__, "args": [str(error)]}
 

@@ -31,6 +31,7 @@ _HINTS: Final = {
     "litert": "a .tflite file",
     "transformers": "a folder with config.json and model.safetensors",
     "python": "a handler",
+    "open-inference": "a server of the Open Inference Protocol",
 }
 
 
@@ -75,7 +76,7 @@ class CardPredictor:
             raise self._out_of_memory(error) from error
         except Exception as error:  # a framework raises whatever it likes
             runtime = self._card.runtime
-            what = runtime.handler or runtime.artifact
+            what = runtime.handler or runtime.artifact or (self._card.service and self._card.service.url)
             raise ModelLoadError(
                 f"model {self._card.name!r}: {what!r} cannot be loaded by framework {runtime.framework}, which takes "
                 f"{_HINTS[runtime.framework]}: {as_record_error(error)}"
@@ -144,7 +145,7 @@ class CardPredictor:
             handler = HandlerPredictor(card, allowed_handlers=self._allowed, top_k=self._top_k)
             handler.load()
             return handler if handler.session is None else self._around(handler.session)
-        path = self._resolve(str(runtime.artifact))
+        path = None if runtime.artifact is None else self._resolve(runtime.artifact)
         session = open_session(card, path, allowed_handlers=self._allowed)
         return self._around(session, path if runtime.framework == "transformers" else None)
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 FEATURES: Final = "features"
 ERRORS: Final = "error"
+ERROR_SPEC: Final = TensorSpec(ERRORS, "BYTES", (-1,))
 
 _OUTPUTS: Final = {
     "classes": (
@@ -177,7 +178,7 @@ def to_results(card: ModelCard, given: Arrays, rows: int) -> pa.Table:
 
     :raises ProtocolError: an output that the card promises is missing, or has another number of rows.
     """
-    for spec in (*output_specs(card), TensorSpec(ERRORS, "BYTES", (-1,))):
+    for spec in (*output_specs(card), ERROR_SPEC):
         if spec.name not in given or len(given[spec.name]) != rows:
             found = "nothing" if spec.name not in given else f"{len(given[spec.name])} rows"
             raise ProtocolError(f"the server of model {card.name!r} gave {found} of {spec.name!r} for {rows} records")

@@ -14,6 +14,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+WATCH_SECONDS: Final = 1.0
+"""How often it is looked which bodies are too slow."""
+_TOO_SLOW: Final = "the body is too slow"
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ENCODINGS: Final = {b"gzip": _GZIP, b"x-gzip": _GZIP, b"deflate": zlib.MAX_WBITS}
 
@@ -88,11 +91,14 @@ class Bodies:
     :param together: bytes of all bodies that have begun to arrive and are not whole yet.
     """
 
-    def __init__(self, limit: int, seconds: float, together: int) -> None:
+    def __init__(self, limit: int, seconds: float, together: int, clock: Callable[[], float]) -> None:
         self.limit = limit
         self._seconds = seconds
         self._together = together
+        self._clock = clock
         self._held = 0
+        self._reading: dict[asyncio.Task[Any], float] = {}
+        self._watcher: asyncio.Task[None] | None = None
 
     async def read(self, receive: Receive, length: int = 0) -> bytes:
         """The whole body.
@@ -104,23 +110,36 @@ class Bodies:
         """
         if length > self.limit:
             raise _too_large(self.limit)
-        loop = asyncio.get_running_loop()
         task = asyncio.current_task()
-        late = loop.call_later(self._seconds, task.cancel, _TOO_SLOW) if task is not None else None
+        if task is None:
+            raise RuntimeError("a body is read by a task")
+        self._reading[task] = self._clock()
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
         try:
             message = await receive()
             body = _part(message, self.limit)
-            return body if not message.get("more_body") else await self._rest(body, receive)
+            return await self._rest(body, receive) if message.get("more_body") else body
         except asyncio.CancelledError as cancelled:
-            if task is None or cancelled.args != (_TOO_SLOW,):
+            if cancelled.args != (_TOO_SLOW,):
                 raise
             task.uncancel()
             raise HttpError(
-                408, f"the body did not arrive within {self._seconds:g} s; send it faster, or in parts"
+                408, f"the body did not arrive within {self._seconds:g} s; send it faster, or fewer records at once"
             ) from None
         finally:
-            if late is not None:
-                late.cancel()
+            del self._reading[task]
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.end_late()
+
+    def end_late(self) -> None:
+        """End those that come too slowly. A timer each would cost more than all the rest of reading one."""
+        since = self._clock() - self._seconds
+        for task in [task for task, began in self._reading.items() if began <= since]:
+            task.cancel(_TOO_SLOW)
 
     async def _rest(self, body: bytes, receive: Receive) -> bytes:
         parts, size = [body], len(body)
@@ -141,9 +160,6 @@ class Bodies:
             return b"".join(parts)
         finally:
             self._held -= size
-
-
-_TOO_SLOW: Final = "the body is too slow"
 
 
 def _part(message: Message, limit: int, before: int = 0) -> bytes:

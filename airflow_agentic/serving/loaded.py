@@ -28,7 +28,7 @@ from airflow_agentic.runtime.record_tensors import (
 from airflow_agentic.tables import RESULT
 
 if TYPE_CHECKING:
-    from airflow_agentic.openinference.tensors import RequestedOutput
+    from airflow_agentic.openinference.tensors import RequestedOutput, Tensor
     from airflow_agentic.runtime.base import Arrays
     from airflow_agentic.runtime.predictor import CardPredictor
     from airflow_agentic.spec.model import ModelCard
@@ -37,7 +37,6 @@ OURS = frozenset({"model_error", "bad_output", "unknown_label"})
 """Error codes of records that are the model's fault, not the request's."""
 
 _FEATURES = TensorSpec(FEATURES, "BYTES", (-1,))
-_ERRORS = TensorSpec(ERRORS, "BYTES", (-1,))
 
 
 class Loaded(Protocol):
@@ -47,7 +46,7 @@ class Loaded(Protocol):
     """What a request must have; ``()`` where the model does not tell."""
     optional: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    hidden: tuple[TensorSpec, ...]
+    hidden: frozenset[str]
     """Outputs that are given only to who names them."""
 
     @property
@@ -74,7 +73,7 @@ class TensorModel:
     """A session's arrays, as they are."""
 
     optional: tuple[TensorSpec, ...] = ()
-    hidden: tuple[TensorSpec, ...] = ()
+    hidden: frozenset[str] = frozenset()
 
     def __init__(self, card: ModelCard, predictor: CardPredictor | ModelProcess) -> None:
         self._predictor = predictor
@@ -90,7 +89,8 @@ class TensorModel:
     def run(self, given: Arrays) -> Arrays:
         """See :class:`Loaded`."""
         if len(given) == 1:
-            given = {self._only: next(iter(given.values()))}
+            (array,) = given.values()
+            given = {self._only: array}
         found = self._predictor.run(given)
         if self._renamed and found.keys() != set(self._renamed):
             return dict(zip(self._renamed, found.values(), strict=True))
@@ -108,7 +108,7 @@ class RecordModel:
     """Records, encoded and decoded as the card says; a bad one is an error of its own."""
 
     optional: tuple[TensorSpec, ...] = (_FEATURES,)
-    hidden: tuple[TensorSpec, ...] = (_ERRORS,)
+    hidden = frozenset({ERRORS})
 
     def __init__(self, card: ModelCard, predictor: CardPredictor | ModelProcess) -> None:
         self._card = card
@@ -177,31 +177,39 @@ def parts_of(answered: Arrays, rows: Sequence[int]) -> list[Arrays]:
     return [{name: pieces[place] for name, pieces in cut.items()} for place in range(len(rows))]
 
 
-def checked_inputs(loaded: Loaded, arrays: Arrays, datatypes: dict[str, str]) -> int:
-    """How many rows a request has.
+class Inputs:
+    """The tensors that a loaded model takes, against which requests are checked."""
 
-    :raises ProtocolError: its tensors are not those that the model takes.
-    """
-    known = {one.name: one for one in (*loaded.inputs, *loaded.optional)}
-    rows: int | None = None
-    for name, array in arrays.items():
-        spec = known.get(name)
-        if spec is not None:
-            _fits(spec, array.shape, datatypes[name])
-        elif loaded.inputs:
-            raise ProtocolError(f"inputs: the model has no input {name!r}, only {', '.join(known)}")
-        if array.ndim == 0:
-            raise ProtocolError(f"inputs: {name!r} has no axis; its first one counts the batch")
-        if rows is not None and len(array) != rows:
-            raise ProtocolError(f"inputs: {name!r} has {len(array)} rows, others have {rows}; give one a record")
-        rows = len(array)
-    missing = next((one.name for one in loaded.inputs if one.name not in arrays), None)
-    if missing is not None:
-        raise ProtocolError(f"inputs: {missing!r} is missing; the model takes {', '.join(known)}")
-    return rows or 0
+    def __init__(self, loaded: Loaded) -> None:
+        self._known = {one.name: one for one in (*loaded.inputs, *loaded.optional)}
+        self._needed = [one.name for one in loaded.inputs]
+
+    def rows(self, tensors: Sequence[Tensor]) -> int:
+        """How many rows a request has.
+
+        :raises ProtocolError: its tensors are not those that the model takes.
+        """
+        rows = -1
+        for name, datatype, array, _ in tensors:
+            if self._needed:
+                spec = self._known.get(name)
+                if spec is None:
+                    raise ProtocolError(f"inputs: the model has no input {name!r}, only {', '.join(self._known)}")
+                _check(spec, array.shape, datatype)
+            if not array.ndim:
+                raise ProtocolError(f"inputs: {name!r} has no axis; its first one counts the batch")
+            if rows not in {-1, len(array)}:
+                raise ProtocolError(f"inputs: {name!r} has {len(array)} rows, others have {rows}; give one a record")
+            rows = len(array)
+        if self._needed:
+            given = [one.name for one in tensors]
+            missing = next((name for name in self._needed if name not in given), None)
+            if missing is not None:
+                raise ProtocolError(f"inputs: {missing!r} is missing; the model takes {', '.join(self._known)}")
+        return rows
 
 
-def _fits(spec: TensorSpec, shape: Sequence[int], datatype: str) -> None:
+def _check(spec: TensorSpec, shape: Sequence[int], datatype: str) -> None:
     if datatype != spec.datatype:
         raise ProtocolError(f"inputs: {spec.name!r} is {datatype}, the model takes {spec.datatype}")
     if not spec.fits(shape):

@@ -57,7 +57,7 @@ from airflow_agentic.serving.body import (
 from airflow_agentic.serving.loaded import OURS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from fastapi import FastAPI
@@ -106,7 +106,7 @@ class ModelServer:
         """Whether a model could not be loaded at the start."""
         self.on_failure: Callable[[], object] = lambda: None
         """Ends the server."""
-        self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes)
+        self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes, clock)
         self._clock = clock
         self._app = _application(self, lifespan)
 
@@ -114,12 +114,11 @@ class ModelServer:
         """Say that it is not ready, and ask clients to go."""
         self.draining = True
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one HTTP request."""
         if scope["type"] == "http" and scope["path"].endswith("/infer"):
-            await self._infer(scope, receive, send)
-        else:
-            await self._app(scope, receive, self._closing(send) if self.draining else send)
+            return self._infer(scope, receive, send)
+        return self._app(scope, receive, self._closing(send) if self.draining else send)
 
     async def _infer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         began = self._clock()
@@ -127,8 +126,10 @@ class ModelServer:
         body = None
         try:
             body = await self._bodies.read(receive, headers.length)
-            name, version = _target(scope)
-            model = self.repository.find(name, version)
+            path = scope["path"]
+            model = self.repository.by_path.get(path)
+            if model is None or scope["method"] != "POST":
+                model = self.repository.at(path, *_target(scope))
             if headers.content_encoding:
                 body = await self._decompressed(body, headers.content_encoding)
             request = decode_request(body, headers.json_length)
@@ -136,7 +137,7 @@ class ModelServer:
             response = model.infer_now(request)
             if response is None:
                 until = None if timeout_ms is None else began + timeout_ms / 1000.0
-                response = await _while_connected(self.repository.infer(name, version, request, until), receive)
+                response = await _while_connected(self.repository.infer(*_target(scope), request, until), receive)
             parts, json_length = encode_response(response, request)
         except ClientGoneError:
             return

@@ -244,10 +244,12 @@ def _settings(options: Options) -> dict[str, Any]:
     return {
         "host": options.host,
         "port": options.port,
+        "interface": "asgi3",
         "http": Connection,
         "ws": "none",
         "log_config": None,
         "access_log": False,
+        "proxy_headers": False,
         "server_header": False,
         "date_header": False,
         "backlog": BACKLOG,

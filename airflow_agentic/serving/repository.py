@@ -43,6 +43,8 @@ class Repository:
         self._refused: dict[str, str] = {}
         """Digests of cards that cannot be loaded, ever."""
         self._started = False
+        self.by_path: dict[str, ServedModel] = {}
+        """The model of each path that requests took, while it is the right one."""
 
     @property
     def current(self) -> Mapping[str, ServedModel]:
@@ -73,6 +75,14 @@ class Repository:
         hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self._current)) or 'none'}"
         raise UnknownModelError(f"no model is called {name!r} here; {hint}")
 
+    def at(self, path: str, name: str, version: str | None) -> ServedModel:
+        """The model of a path that requests take; remembered in ``by_path``.
+
+        :raises UnknownModelError: there is none.
+        """
+        found = self.by_path[path] = self.find(name, version)
+        return found
+
     async def infer(
         self, name: str, version: str | None, request: InferRequest, until: float | None = None
     ) -> InferResponse:
@@ -84,8 +94,7 @@ class Repository:
         try:
             return await model.infer(request, until)
         except ModelUnavailableError:
-            successor = self._current.get(name)
-            if model.state != "unloaded" or successor is model:
+            if model.state != "unloaded" or self._current.get(name) is model:
                 raise
         return await self.find(name, version).infer(request, until)
 
@@ -140,6 +149,7 @@ class Repository:
             return
         self._said.pop(card.name, None)
         self._current[card.name] = model
+        self.by_path.clear()
         if old is not None:
             log.info("model %r: version %r takes the place of %r", card.name, card.version, old.card.version)
             await self._unload(old)
@@ -151,6 +161,7 @@ class Repository:
             log.error("%s", what)
 
     async def _unload(self, model: ServedModel) -> None:
+        self.by_path.clear()
         self._leaving.add(model)
         await model.close()
         self._leaving.discard(model)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from airflow_agentic.exceptions import ModelUnavailableError, ProtocolError
 from airflow_agentic.openinference.tensors import InferResponse, ModelMetadata, Tensor
 from airflow_agentic.serving.batching import Batcher, BatchLimit, Bounds
-from airflow_agentic.serving.loaded import Loaded, checked_inputs
+from airflow_agentic.serving.loaded import Inputs, Loaded
 from airflow_agentic.serving.model_thread import ModelThread
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class ServedModel:
             raise
         loaded = held[0]
         self._thread, self._loaded = thread, loaded
+        self._inputs = Inputs(loaded)
         self._tensors = loaded.inputs, loaded.outputs
         self._batcher = Batcher(
             lambda arrays: thread.call(loaded.run, arrays), self._limit, self._bounds, clock=self._clock
@@ -129,11 +130,11 @@ class ServedModel:
         loaded, batcher = self._loaded, self._batcher
         if not self._inline or loaded is None or batcher is None or self.state != "ready":
             return None
-        arrays, rows = self._arrays(loaded, request)
+        rows = self._inputs.rows(request.inputs)
         if rows * batcher.row_seconds > DIRECT_SECONDS or not batcher.idle:
             return None
         began = self._clock()
-        answered = loaded.run(arrays)
+        answered = loaded.run({one.name: one.array for one in request.inputs})
         batcher.observe(rows, self._clock() - began)
         return self._response(loaded, request, answered)
 
@@ -148,7 +149,8 @@ class ServedModel:
         loaded, batcher = self._loaded, self._batcher
         if loaded is None or batcher is None or self.state != "ready":
             raise self._unavailable()
-        arrays, rows = self._arrays(loaded, request)
+        rows = self._inputs.rows(request.inputs)
+        arrays = {one.name: one.array for one in request.inputs}
         try:
             answered = await batcher.submit(arrays, rows, request.size, until)
         except ModelUnavailableError:
@@ -162,16 +164,12 @@ class ServedModel:
         error.retry_after = max(0.0, self._next_try - self._clock()) + self._load_seconds
         return error
 
-    def _arrays(self, loaded: Loaded, request: InferRequest) -> tuple[Arrays, int]:
-        arrays = {one.name: one.array for one in request.inputs}
-        rows = checked_inputs(loaded, arrays, {one.name: one.datatype for one in request.inputs})
-        return arrays, rows
-
     def _response(self, loaded: Loaded, request: InferRequest, answered: Arrays) -> InferResponse:
         loaded.refuse(answered, request.outputs)
-        hidden = [one.name for one in loaded.hidden]
-        names = _asked(request.outputs, answered) if request.outputs else [one for one in answered if one not in hidden]
-        tensors = [Tensor.of(name, answered[name]) for name in names]
+        if request.outputs:
+            tensors = [Tensor.of(name, answered[name]) for name in _asked(request.outputs, answered)]
+        else:
+            tensors = [Tensor.of(name, array) for name, array in answered.items() if name not in loaded.hidden]
         return InferResponse(self.card.name, tensors, self.card.version, request.id)
 
     def _look(self) -> None:

@@ -13,9 +13,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from airflow_agentic.spec.base import Bytes, Name, Seconds, Spec, Strict
 from airflow_agentic.spec.explain import HANDLER_PATTERN, SHA256_PATTERN, VERSION_PATTERN, MisfitError
 from airflow_agentic.spec.kept import checked
+from airflow_agentic.spec.service import ServiceSpec  # pydantic reads it
 
 InputType = Literal["image", "text", "tabular", "bytes", "json", "tensor"]
-Framework = Literal["torch", "tensorflow", "onnx", "litert", "transformers", "python"]
+Framework = Literal["torch", "tensorflow", "onnx", "litert", "transformers", "python", "open-inference"]
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]
@@ -130,6 +131,10 @@ class Runtime(Strict):
     """``framework: python``: a class with ``predict``, or a function of one record's input."""
     args: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of ``class`` or ``handler``."""
+    model: str | None = Field(default=None, min_length=1)
+    """``framework: open-inference``: the model's name at its server; by default the card's."""
+    version: str | None = Field(default=None, min_length=1)
+    """``framework: open-inference``: its version there; by default whatever the server chooses."""
     image: ImageEncoding | None = None
     text: TextEncoding | None = None
     tabular: TabularEncoding | None = None
@@ -159,13 +164,26 @@ class Runtime(Strict):
             raise MisfitError(
                 f"handler belongs to framework python, not {self.framework}\nremove one of them", at=("handler",)
             )
-        if self.framework != "python" and self.artifact is None:
-            raise MisfitError(f"framework {self.framework} needs an artifact\nwrite artifact: PATH or URI")
+        self._check_place()
         if self.class_ is not None and self.framework != "torch":
             raise MisfitError(
                 f"class belongs to framework torch, not {self.framework}\nremove one of them", at=("class",)
             )
         return self
+
+    def _check_place(self) -> None:
+        """The model is in an artifact, in a handler's code, or at a server."""
+        if self.framework == "open-inference":
+            if self.artifact is not None:
+                message = "framework open-inference has the model at its server\nremove it, and write service: {url: …}"
+                raise MisfitError(message, at=("artifact",))
+            return
+        for name in ("model", "version"):
+            if getattr(self, name) is not None:
+                message = f"{name} belongs to framework open-inference, not {self.framework}\nremove one of them"
+                raise MisfitError(message, at=(name,))
+        if self.framework != "python" and self.artifact is None:
+            raise MisfitError(f"framework {self.framework} needs an artifact\nwrite artifact: PATH or URI")
 
 
 class Output(Strict):
@@ -281,6 +299,9 @@ class ModelCard(Spec):
     """Container image, for runners that use one."""
     kubernetes: dict[str, JsonValue] = Field(default_factory=dict)
     """Of the model's pod: arguments of KubernetesInferenceOperator, objects in Kubernetes' own notation."""
+    service: ServiceSpec | None = None
+    """Where the model is served: for ``framework: open-inference`` the server that has it, else our own model server,
+    for ``runner: service``."""
     isolation: Literal["process", "inline"] = "process"
     """``inline`` runs in the caller's process: for light trusted code."""
     runners: list[Runner] = Field(default=["local", "kubernetes", "service", "queue", "spark"])
@@ -299,6 +320,11 @@ class ModelCard(Spec):
         if runtime.framework != "python" and needs.get(self.input, True) is None:
             message = f"input {self.input!r} needs runtime.{self.input}: how it becomes a tensor"
             raise MisfitError(f"{message}\nwrite {_ENCODING_EXAMPLES[self.input]}", at=("runtime",))
+        if runtime.framework == "open-inference" and (self.service is None or self.service.url is None):
+            message = (
+                "framework open-inference needs the URL of the model's server\nwrite service: {url: http://HOST:PORT}"
+            )
+            raise MisfitError(message, at=("service",) if self.service is not None else ())
         if self.isolation == "inline" and self.resources.gpu:
             raise MisfitError("an inline model cannot have a GPU\nset isolation: process", at=("resources", "gpu"))
         return self

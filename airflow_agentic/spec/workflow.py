@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from airflow_agentic.spec.base import Bytes, Name, Retention, Seconds, Spec, Strict
 from airflow_agentic.spec.explain import COLUMN_PATTERN, MisfitError, in_short
 from airflow_agentic.spec.pattern import OPTIONS, Member, pattern_of  # pydantic reads Member
+from airflow_agentic.spec.service import ServiceSpec  # pydantic reads it
+
+MAX_INLINE_RECORDS: Final = 1000
+"""Records that a Dag run may be given with its request; what is larger is read from a file."""
+MAX_INLINE_BYTES: Final = 256 * 1024
+"""The same, as JSON: Airflow keeps it in its database and hands it to each Airflow task."""
 
 ColumnType = Literal["string", "double", "int", "bool"]
 
@@ -74,14 +80,14 @@ class WindowSpec(Strict):
     """``interval``: from the schedule's previous tick to this one, as ``{window.start}`` and ``{window.end}``."""
 
 
-RunnerName = Literal["local", "kubernetes"]
+RunnerName = Literal["local", "kubernetes", "service"]
 
 
 class RunnerSpec(Strict):
     """What runs each model in a Dag."""
 
     default: RunnerName = "local"
-    """``local``: a process of the worker; ``kubernetes``: a pod a unit."""
+    """``local``: a process of the worker; ``kubernetes``: a pod a unit; ``service``: a model server that is up."""
     models: dict[str, RunnerName] = Field(default_factory=dict)
 
     def of(self, model: str) -> RunnerName:
@@ -129,10 +135,13 @@ class WorkflowSpec(Spec):
     runner: Annotated[RunnerSpec, BeforeValidator(_runner, json_schema_input_type=RunnerName | dict[str, Any])] = (
         RunnerSpec()
     )
-    """What runs the models in a Dag: ``kubernetes``, or ``{default: kubernetes, models: {NAME: local}}``."""
+    """What runs the models: ``kubernetes``, or ``{default: kubernetes, models: {NAME: local}}``. Pods are for Dags;
+    services are asked from the command line, too."""
     kubernetes: dict[str, Any] = Field(default_factory=dict)
     """Of every model's pod, over what its card says: arguments of KubernetesInferenceOperator, objects in Kubernetes'
     own notation."""
+    service: ServiceSpec | None = None
+    """Where the models with ``runner: service`` are served, over what their cards say."""
     models: str | None = None
     """The folder of the model cards; by default ``models`` beside the folder ``workflows``."""
     input: Annotated[InputSpec | None, BeforeValidator(_input, json_schema_input_type=str | dict[str, Any])] = None
@@ -169,12 +178,14 @@ class WorkflowSpec(Spec):
 
     @model_validator(mode="after")
     def _run_somewhere(self) -> WorkflowSpec:
-        remote = {self.runner.default, *self.runner.models.values()} - {"local"}
-        if self.layout == "compact" and remote:
+        runners = {self.runner.default, *self.runner.models.values()}
+        if self.layout == "compact" and "kubernetes" in runners:
             message = "'compact' runs every model in the worker, which is not runner kubernetes"
             raise MisfitError(f"{message}\nwrite layout: expanded, or remove runner", at=("layout",))
-        if self.kubernetes and not remote:
+        if self.kubernetes and "kubernetes" not in runners:
             raise MisfitError("is for models in pods, and none is\nwrite runner: kubernetes", at=("kubernetes",))
+        if self.service is not None and "service" not in runners:
+            raise MisfitError("is for models at a service, and none is\nwrite runner: service", at=("service",))
         return self
 
     @model_validator(mode="after")

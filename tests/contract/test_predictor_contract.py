@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tiny_models as tiny
+from oip_server import OipServer
 
 from airflow_agentic.exceptions import ArtifactError, ModelLoadError, ModelUnavailableError
 from airflow_agentic.runtime import Predictor, open_predictor, predict_records
 from airflow_agentic.tables import PREDICTION, RESULT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_agentic.spec.model import ModelCard
@@ -297,6 +299,30 @@ class TestHandlerClassOfOne(PredictorContract):
     @classmethod
     def card(cls, tmp_path_factory):
         return tiny.tabular_card(tmp_path_factory.mktemp("one"), framework="python", handler="tiny_models:OneByOne")
+
+
+class TestOpenInference(PredictorContract):
+    """The network is at a server of the protocol."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def card(cls, tmp_path_factory):
+        inputs = [{"name": "row", "datatype": "FP32", "shape": [-1, 4]}]
+        server = OipServer(
+            models={"net": lambda asked: {"logits": tiny.logits(asked.inputs[0].array)}},
+            metadata={"net": {"inputs": inputs}},
+        )
+        with server.in_thread():
+            runtime = {"framework": "open-inference", "model": "net"}
+            yield tiny.tabular_card(tmp_path_factory.mktemp("served"), service=server.url, **runtime)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def predictor(cls, card: ModelCard) -> Iterator[Predictor]:
+        predictor = open_predictor(card)
+        predictor.load()
+        yield predictor
+        predictor.close()
 
 
 class TestTransformers(ArtifactContract):

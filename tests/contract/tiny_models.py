@@ -41,8 +41,8 @@ def probabilities(rows: Any) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def tabular_card(folder: Path, **runtime: Any) -> ModelCard:
-    """The card of the network; ``runtime`` says how it is loaded."""
+def tabular_card(folder: Path, *, service: str | None = None, **runtime: Any) -> ModelCard:
+    """The card of the network; ``runtime`` says how it is loaded, ``service`` at which URL it is served."""
     return model_from(
         {
             "name": "tiny",
@@ -52,6 +52,7 @@ def tabular_card(folder: Path, **runtime: Any) -> ModelCard:
             "output": {"classes": LABELS},
             "profile": {"cost_per_1k": 2.0},
             "runtime": {"tabular": {"columns": COLUMNS}, "activation": "softmax", **runtime},
+            **({} if service is None else {"service": {"url": service}}),
         },
         folder,
     )

@@ -151,6 +151,27 @@ def test_wrong_values_make_no_run_and_right_ones_do(
     assert answer["label"] == "positive"
 
 
+def test_whole_records_are_pasted_as_json(
+    page: Page, airflow_server: AirflowServer, by_form: str, tmp_path: Path
+) -> None:
+    dialog = open_form(page, by_form)
+    dialog.get_by_role("button", name="Records").click()
+    dialog.locator(".monaco-editor .view-lines").first.click()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.insert_text('[{"record_id": "r1", "text": "a good day", "shop": "north"}, "a bad day"]')
+    for key in ("ControlOrMeta+Shift+End", "Delete"):  # what the editor has closed by itself
+        page.keyboard.press(key)
+    page.screenshot(path=tmp_path / "records.png")
+    dialog.get_by_test_id("trigger-dag-submit").click()
+    dialog.wait_for(state="hidden")
+
+    run_id = runs(airflow_server, by_form)[0]
+    assert airflow_server.wait_run(by_form, run_id)["state"] == "success"
+    answers = read_answers(airflow_server.xcom(by_form, run_id, "publish")["uri"])
+    assert [answer["label"] for answer in answers] == ["positive", "negative"]
+    assert answers[0]["record_id"] == "r1"
+
+
 def test_logs_are_readable(page: Page, airflow_server: AirflowServer, by_form: str, tmp_path: Path) -> None:
     run_id = airflow_server.trigger(by_form, {"text": "a good day\na bad day"})
     assert airflow_server.wait_run(by_form, run_id)["state"] == "success"

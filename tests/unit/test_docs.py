@@ -153,7 +153,9 @@ def test_a_command_exists_with_its_options(where: str, line: str) -> None:
     elif program == "pip":
         assert set(re.findall(r"airflow-agentic\[([\w,]+)\]", line)) <= set(extras())
     else:
-        assert program in {"airflow", "cd", "curl", "docker", "helm", "kubectl", "python", "python3"}, f"{where}: {line}"
+        assert program in {"airflow", "cd", "curl", "docker", "helm", "kubectl", "python", "python3"}, (
+            f"{where}: {line}"
+        )
 
 
 def unknown(words: list[str]) -> list[str]:

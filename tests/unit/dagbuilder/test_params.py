@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from airflow.sdk.definitions.param import ParamsDict
+from airflow.sdk.exceptions import ParamValidationError
 
 from airflow_agentic.dagbuilder.params import form
 
@@ -23,12 +24,13 @@ def fields_of(workflow: Workflow) -> dict[str, Param]:
 def test_the_fields_in_their_order(project: ProjectFolder) -> None:
     fields = fields_of(project.workflow())
 
-    assert list(fields) == ["text", "task", "uri", "limit", "on_error", "recompute"]
+    assert list(fields) == ["text", "task", "uri", "limit", "records", "on_error", "recompute"]
     assert {name: field.value for name, field in fields.items()} == {
         "text": None,
         "task": None,
         "uri": None,
         "limit": None,
+        "records": None,
         "on_error": "keep",
         "recompute": False,
     }
@@ -47,6 +49,7 @@ def test_the_input_is_open_and_the_rest_folded_away(project: ProjectFolder) -> N
 
     assert {name: field.schema.get("section") for name, field in fields.items()} == {
         **dict.fromkeys(("text", "task", "uri", "limit")),
+        "records": "Records",
         **dict.fromkeys(("on_error", "recompute"), "Behaviour"),
         **dict.fromkeys(("window_start", "window_end"), "Window"),
     }
@@ -76,7 +79,13 @@ def test_the_task_is_one_of_those_that_text_is_for(project: ProjectFolder) -> No
 def test_no_text_is_asked_for_where_no_model_takes_it(project: ProjectFolder) -> None:
     project.card("photos", task="image-classification", input="image")
 
-    assert list(fields_of(project.workflow(routes="[{use: photos}]"))) == ["uri", "limit", "on_error", "recompute"]
+    assert list(fields_of(project.workflow(routes="[{use: photos}]"))) == [
+        "uri",
+        "limit",
+        "records",
+        "on_error",
+        "recompute",
+    ]
 
 
 def test_on_error_offers_what_a_run_may_choose(project: ProjectFolder) -> None:
@@ -108,3 +117,22 @@ def test_the_form_names_the_workflows_own_input(project: ProjectFolder) -> None:
 
     assert own.description == "Read this instead of inbox/."
     assert without.description == "What to read: JSONL, Parquet, CSV, text, or a folder of files."
+
+
+@pytest.mark.parametrize("records", [None, [], ["a"], [{"text": "a", "task": "x"}, "b"], ["a"] * 1000])
+def test_records_are_texts_and_objects_or_what_the_untouched_form_sends(
+    project: ProjectFolder, records: object
+) -> None:
+    fields = fields_of(project.workflow())
+    fields["records"].value = records
+
+    assert ParamsDict(fields).validate()["records"] == records
+
+
+@pytest.mark.parametrize("records", [[1], "a", {"text": "a"}, ["a"] * 1001])
+def test_other_records_are_refused(project: ProjectFolder, records: object) -> None:
+    fields = fields_of(project.workflow())
+    fields["records"].value = records
+
+    with pytest.raises(ParamValidationError, match="records"):
+        ParamsDict(fields).validate()

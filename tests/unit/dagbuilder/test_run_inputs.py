@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from builders import card, compiled
 
 from airflow_agentic.exceptions import InputError
-from airflow_agentic.operators.inputs import fill, run_input, run_options, salt_of, window
+from airflow_agentic.operators.inputs import fill, kept_params, run_input, run_options, salt_of, window
 from airflow_agentic.spec.workflow import InputSpec
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -119,7 +120,10 @@ def test_a_limit_holds_for_text_and_for_files(tmp_path: Path) -> None:
 
 
 def test_a_workflow_without_an_input_needs_one_of_the_run(tmp_path: Path) -> None:
-    message = "this workflow has no input of its own: give text or uri in the trigger form, or write input: in its file"
+    message = (
+        "this workflow has no input of its own: give text, records or uri in the trigger form, "
+        "or write input: in its file"
+    )
     with pytest.raises(InputError, match=rf"\A{re.escape(message)}\Z"):
         run_input(None, tmp_path, context(), ())
 
@@ -129,6 +133,56 @@ def test_the_same_text_has_the_same_fingerprint() -> None:
         return run_input(None, Path(), context(text=text), ()).fingerprint()
 
     assert fingerprint("a\nb") == fingerprint("a\n\nb\n") != fingerprint("a")
+
+
+def test_whole_records_go_before_the_workflows_file(tmp_path: Path) -> None:
+    records = [
+        {"record_id": "a", "text": "one", "task": "other", "max_cost": 0.5, "shop": "north"},
+        "two",
+        {"bytes": base64.b64encode(b"three").decode()},
+    ]
+
+    rows = read(InputSpec(uri="own.jsonl"), tmp_path, records=records, task="text-analysis", limit=3)
+
+    assert [(row["task"], row["max_cost"], row["shop"]) for row in rows] == [
+        ("other", 0.5, "north"),
+        ("text-analysis", None, None),
+        ("text-analysis", None, None),
+    ]
+    assert [(row["input"]["text"], row["input"]["data"]) for row in rows] == [
+        ("one", None),
+        ("two", None),
+        (None, b"three"),
+    ]
+    assert rows[0]["record_id"] == "a"
+    assert len(read(None, tmp_path, records=records, limit=2)) == 2
+
+
+def test_records_name_files_of_the_project_only(tmp_path: Path) -> None:
+    workflows, photo = tmp_path / "workflows", tmp_path / "data" / "a.jpg"
+    records = [{"uri": "data/a.jpg"}, {"uri": "../b.jpg"}, {"uri": "/etc/passwd"}, {"uri": "http://169.254.169.254/"}]
+
+    rows = read(None, workflows, records=records)
+
+    assert rows[0]["input"]["uri"] == str(photo)
+    assert [row["error"] and row["error"]["code"] for row in rows] == [None, *["uri_not_allowed"] * 3]
+
+
+def test_text_and_records_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\Atext and records are given; give one of them\Z"):
+        run_input(None, tmp_path, context(text="a", records=["b"]), ())
+
+
+def test_what_is_no_list_of_records_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\Arecords is str; give a list of texts and objects\Z"):
+        run_input(None, tmp_path, context(records="b"), ())
+
+
+def test_what_a_run_keeps_of_its_parameters_holds_no_record() -> None:
+    assert kept_params({"text": "a", "records": ["b"], "limit": 3}) == {"limit": 3}
+    (kept,) = run_input(None, Path(), context(records=[{"text": "secret"}]), ()).fingerprint()
+    assert kept.keys() == {"records", "task"}
+    assert "secret" not in str(kept)
 
 
 def test_on_error_is_the_one_option_a_run_changes() -> None:

@@ -75,7 +75,7 @@ def test_every_file_that_a_card_names_is_pinned(tmp_path: Path) -> None:
 
 
 def test_what_runs_elsewhere_needs_no_framework_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(freeze._MODULES, "onnx", "no_such_module_at_all")
+    monkeypatch.setitem(freeze._MODULES, "onnx", ("no_such_module_at_all", "onnx"))
     plan = compiled("net", onnx(tmp_path), runner="kubernetes")
 
     assert snapshot(plan).models["net"].healthy
@@ -90,7 +90,7 @@ def test_a_model_whose_artifact_is_not_there_is_unhealthy(tmp_path: Path) -> Non
 
 
 def test_a_framework_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(freeze._MODULES, "onnx", "no_such_module_at_all")
+    monkeypatch.setitem(freeze._MODULES, "onnx", ("no_such_module_at_all", "onnx"))
     info = snapshot(compiled("net", onnx(tmp_path))).models["net"]
     assert (info.healthy, info.why_unhealthy) == (
         False,

@@ -301,7 +301,8 @@ def test_an_unknown_framework() -> None:
     with pytest.raises(ImageError) as caught:
         Target.of_framework("jax")
     assert str(caught.value) == (
-        "no image is made for framework 'jax'; there are: python, onnx, litert, torch, transformers, tensorflow"
+        "no image is made for framework 'jax'; there are: python, open-inference, onnx, litert, torch, transformers, "
+        "tensorflow"
     )
 
 

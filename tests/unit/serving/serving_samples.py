@@ -52,7 +52,7 @@ class FakeLoaded:
     inputs = (TensorSpec("x", "FP32", (-1, 2)),)
     optional: tuple[TensorSpec, ...] = ()
     outputs = (TensorSpec("y", "FP32", (-1, 2)), TensorSpec("size", "INT64", (-1,)))
-    hidden = (TensorSpec("error", "BYTES", (-1,)),)
+    hidden = frozenset({"error"})
 
     def __init__(self, work: Callable[[Any], Any] | None = None, *, process: bool = False) -> None:
         self.process: Any = FakeProcess() if process else None

@@ -6,6 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
+from serving_samples import Clock
 
 from airflow_agentic.exceptions import OverloadedError
 from airflow_agentic.serving.body import (
@@ -41,8 +42,8 @@ class Parts:
         return self.messages.pop(0)
 
 
-def bodies(limit: int = 10, seconds: float = 30.0, together: int = 1000) -> Bodies:
-    return Bodies(limit, seconds, together)
+def bodies(limit: int = 10, together: int = 1000, clock: Clock | None = None) -> Bodies:
+    return Bodies(limit, 30.0, together, clock or Clock())
 
 
 @pytest.mark.parametrize("parts", [(b"",), (b"0123456789",), (b"01234", b"", b"56789")])
@@ -65,11 +66,21 @@ async def test_a_body_that_says_it_is_over_the_limit_is_refused_before_it_is_rea
 
 
 async def test_a_slow_body_is_refused() -> None:
+    clock = Clock()
+    shared = bodies(clock=clock)
+    task = asyncio.create_task(shared.read(Parts(b"0", more=True)))
+    await asyncio.sleep(0)
+    clock.now += 29.0
+    shared.end_late()
+    await asyncio.sleep(0)
+    assert not task.done()
+    clock.now += 1.0
+    shared.end_late()
     with pytest.raises(HttpError) as raised:
-        await bodies(seconds=0.0).read(Parts(b"0", more=True))
+        await task
     assert raised.value.status == 408
-    assert str(raised.value) == "the body did not arrive within 0 s; send it faster, or in parts"
-    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+    assert str(raised.value) == "the body did not arrive within 30 s; send it faster, or fewer records at once"
+    assert task.cancelling() == 0
 
 
 async def test_another_cancellation_is_not_taken_for_slowness() -> None:

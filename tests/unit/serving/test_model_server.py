@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import card
-from serving_samples import Cards, Client, FakeLoaded, body, doubled, errors, no_lifespan, process_card
+from serving_samples import Cards, Client, Clock, FakeLoaded, body, doubled, errors, no_lifespan, process_card
 
 from airflow_agentic.exceptions import (
     DeadlineError,
@@ -215,7 +215,8 @@ async def test_a_body_that_says_it_is_too_large_is_refused_unread(serving: Servi
 
 async def test_a_body_that_is_too_slow_is_refused() -> None:
     found = Serving()
-    found.server = ModelServer(found.repository, no_lifespan, body_seconds=0.0)
+    clock = Clock()
+    found.server = ModelServer(found.repository, no_lifespan, body_seconds=30.0, clock=clock)
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -227,7 +228,11 @@ async def test_a_body_that_is_too_slow_is_refused() -> None:
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/v2/models/fake/infer", "headers": []}
-    await found.server(scope, receive, send)
+    asked = asyncio.ensure_future(found.server(scope, receive, send))
+    await asyncio.sleep(0)
+    clock.now += 31.0
+    found.server._bodies.end_late()
+    await asked
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
 

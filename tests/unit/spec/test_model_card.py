@@ -29,7 +29,7 @@ runtime:
 """
 KNOWN = (
     "known here: apiVersion, kind, name, version, description, task, input, output, capabilities, runtime, profile, "
-    "resources, batch, image, kubernetes, isolation, runners, deterministic"
+    "resources, batch, image, kubernetes, service, isolation, runners, deterministic"
 )
 DURATION = "write for example 200ms, 30s, 5m, 12h, 7d or 4w"
 SIZE = "write for example 500k, 64Mi or 1Gi"
@@ -109,7 +109,7 @@ def test_a_card(tmp_path: Path) -> None:
             "framework: onnx",
             "framework: jax",
             "card.yaml:10:14  runtime.framework: 'jax' is not possible here\n"
-            "    one of: torch, tensorflow, onnx, litert, transformers, python",
+            "    one of: torch, tensorflow, onnx, litert, transformers, python, open-inference",
         ),
         ("crop: 224", "crop: 0", "card.yaml:12:30  runtime.image.crop: must be greater than 0, found 0"),
         (

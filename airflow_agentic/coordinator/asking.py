@@ -1,0 +1,81 @@
+"""A batch of records, asked of our own model server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from airflow_agentic.exceptions import DeadlineError, ModelError, RecordError, ServiceRefusedError
+from airflow_agentic.openinference.client import OF_THE_RECORDS
+from airflow_agentic.runtime.results import as_record_error, results, with_errors
+
+if TYPE_CHECKING:
+    from airflow_agentic.coordinator.codecs import Codec
+    from airflow_agentic.openinference.client import ServiceClient
+    from airflow_agentic.spec.model import ModelCard
+
+AT_ONCE: Final = 32
+"""Rows that are encoded and decoded on the event loop; more go to a thread."""
+
+
+class Asking:
+    """How the records of one call are asked.
+
+    :param until: when the call's time is over, on ``clock``.
+    """
+
+    def __init__(
+        self, card: ModelCard, codec: Codec, client: ServiceClient, until: float | None, clock: Callable[[], float]
+    ) -> None:
+        self._card = card
+        self._codec = codec
+        self._client = client
+        self._until = until
+        self._clock = clock
+
+    async def answer(self, records: pa.Table) -> pa.Table:
+        """``tables.RESULT``, one row a record; one that the server refuses, or that has no answer, is an error row.
+
+        :raises ModelError: the model as such cannot answer.
+        """
+        try:
+            return await self._answer(records)
+        except ServiceRefusedError as error:
+            if error.status not in OF_THE_RECORDS:
+                raise
+            # halves of it are tried, down to one record
+            return await self._apart(records, RecordError("model_error", str(error)))
+        except ModelError:
+            raise
+        except Exception as problem:  # noqa: BLE001  # as of a local model: what an array brings about is its record's
+            return await self._apart(records, problem)
+
+    async def _answer(self, records: pa.Table) -> pa.Table:
+        codec, card, count = self._codec, self._card, records.num_rows
+        elsewhere = count > AT_ONCE
+        if elsewhere or codec.blocks:
+            encoded, rows, errors = await asyncio.to_thread(codec.encode, records)
+        else:
+            encoded, rows, errors = codec.encode(records)
+        if not rows:
+            return with_errors(results(0), errors, count)
+        left = None if self._until is None else self._until - self._clock()
+        if left is not None and left <= 0:
+            raise DeadlineError(f"no time was left for {card.name!r}")
+        response = await self._client.infer(card.name, codec.request(encoded), version=card.version, timeout=left)
+        arrays = {one.name: one.array for one in response.outputs}
+        if elsewhere:
+            found = await asyncio.to_thread(codec.decode, arrays, encoded, rows)
+        else:
+            found = codec.decode(arrays, encoded, rows)
+        return with_errors(found, errors, count)
+
+    async def _apart(self, records: pa.Table, problem: Exception) -> pa.Table:
+        count = records.num_rows
+        if count == 1:
+            return with_errors(results(0), {0: as_record_error(problem)}, 1)
+        half = count // 2
+        return pa.concat_tables([await self.answer(records.slice(0, half)), await self.answer(records.slice(half))])

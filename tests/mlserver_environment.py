@@ -1,0 +1,98 @@
+"""MLServer in an environment of its own, made once, as it pins older packages than this project wants."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+VERSION: Final = "1.7.1"
+MODELS: Final = Path(__file__).parent / "mlserver_models.py"
+FOLDER: Final = Path(
+    os.environ.get("AIRFLOW_AGENTIC_PEERS", Path.home() / ".cache" / "airflow-agentic-peers"), f"mlserver-{VERSION}"
+)
+START_SECONDS: Final = 120.0
+
+
+def mlserver() -> Path | None:
+    """Its command; ``None`` where it cannot be installed."""
+    command = FOLDER / "bin" / "mlserver"
+    if command.exists():
+        return command
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        return None
+    FOLDER.parent.mkdir(parents=True, exist_ok=True)
+    part = FOLDER.with_name(f".{FOLDER.name}-{os.getpid()}")
+    made = subprocess.run([uv, "venv", "-q", "--relocatable", "--clear", "--python", "3.11", str(part)], check=False)
+    wanted = [uv, "pip", "install", "-q", "--python", str(part / "bin" / "python"), f"mlserver=={VERSION}"]
+    if made.returncode or subprocess.run(wanted, check=False).returncode:
+        shutil.rmtree(part, ignore_errors=True)
+        return None
+    try:
+        part.rename(FOLDER)
+    except OSError:  # another test process was faster
+        shutil.rmtree(part)
+    return command
+
+
+@contextmanager
+def served(command: Path, folder: Path, models: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """MLServer with ``models`` (name → settings); gives its base URL."""
+    shutil.copy(MODELS, folder)
+    http, grpc, metrics = _free_ports(3)
+    ports = {"http_port": http, "grpc_port": grpc, "metrics_port": metrics}
+    settings = {"host": "127.0.0.1", "parallel_workers": 0, "debug": False, **ports}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    for name, said in models.items():
+        (folder / name).mkdir()
+        (folder / name / "model-settings.json").write_text(json.dumps({"name": name, **said}))
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [str(command), "start", str(folder)],
+            env={**os.environ, "PYTHONPATH": str(folder), "MLSERVER_LOGGING_SETTINGS": ""},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{http}"
+    try:
+        _wait(process, f"{url}/v2/health/ready", folder / "log")
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError(f"MLServer did not become ready:\n{log.read_text()[-3000:]}")
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
