@@ -31,6 +31,9 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="After SIGTERM, for clients to go elsewhere.")
     ] = 5.0,
+    grace: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="That requests under way may take then.")
+    ] = 15.0,
 ) -> None:
     """Serve models by the Open Inference Protocol v2, until Ctrl-C or SIGTERM."""
     from airflow_agentic.project import Project
@@ -53,6 +56,7 @@ def serve(
         queue_bytes=_size(queue_size, "--queue-size"),
         body_bytes=_size(body_size, "--body-size"),
         drain=drain,
+        grace=grace,
     )
     read_cards(options)
     if not run(options):

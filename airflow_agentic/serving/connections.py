@@ -18,6 +18,8 @@ HEAD_SECONDS: Final = 10.0
 """How long a client may take for a request's head, the first line and the headers."""
 HEAD_BYTES: Final = 64 * 2**10
 """More of a head, or as much again as came with the end of one, is refused."""
+FRESH_SECONDS: Final = 1.0
+"""How long a client that has just connected when the server ends may take to ask."""
 SPARE_FILES: Final = 256
 """Open files that are not for connections."""
 
@@ -69,6 +71,15 @@ class Connection(HttpToolsProtocol):  # type: ignore[misc,unused-ignore]  # uvic
         if self._head_timer is not None:
             self._stop_timer()
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """The server ends. A client that has just connected may ask once; the server's answer closes."""
+        cycle: Any = self.cycle
+        if cycle is None and not self.transport.is_closing():
+            self._stop_timer()
+            self._head_timer = self.loop.call_later(FRESH_SECONDS, self.transport.close)
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""

@@ -106,6 +106,8 @@ class ModelServer:
         """Whether a model could not be loaded at the start."""
         self.on_failure: Callable[[], object] = lambda: None
         """Ends the server."""
+        self.on_last_call: Callable[[], object] = lambda: None
+        """Ends the taking of new connections."""
         self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes, clock)
         self._clock = clock
         self._app = _application(self, lifespan)
@@ -113,6 +115,10 @@ class ModelServer:
     def drain(self) -> None:
         """Say that it is not ready, and ask clients to go."""
         self.draining = True
+
+    def last_call(self) -> None:
+        """Take no new connections; those that clients have made are answered."""
+        self.on_last_call()
 
     def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one HTTP request."""

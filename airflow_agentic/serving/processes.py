@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.registry import Registry
 from airflow_agentic.serving.batching import Bounds
+from airflow_agentic.serving.last_call import refuse_new
 from airflow_agentic.serving.loaded import load
 from airflow_agentic.serving.model_server import ModelServer
 from airflow_agentic.serving.repository import POLL_SECONDS, Repository
@@ -41,10 +42,10 @@ log = logging.getLogger(__name__)
 OPTIONS: Final = "AIRFLOW_AGENTIC_MODEL_SERVER"
 """Carries :class:`Options` to workers, as JSON."""
 BACKLOG: Final = 2048
+LAST_CALL_SECONDS: Final = 0.3
+"""For clients that are just connecting to say what they want."""
 KEEP_ALIVE_SECONDS: Final = 75
 """An idle connection is kept for so long: longer than a proxy before the server keeps it, which is mostly 60 s."""
-GRACE_SECONDS: Final = 30
-"""How long requests under way may take once nothing new is taken."""
 STARTUP_FAILURE: Final = 3
 """The exit status by which uvicorn's supervisor knows that another worker would fail, too."""
 
@@ -66,6 +67,8 @@ class Options:
     body_bytes: int = 64 * 2**20
     drain: float = 5.0
     """Seconds between SIGTERM and the end of new connections."""
+    grace: float = 15.0
+    """Seconds that requests under way may take then."""
     failure: str = ""
     """A file that a worker makes where it cannot load its models."""
 
@@ -128,6 +131,7 @@ def _run_one(options: Options, listening: socket.socket) -> bool:
     server = model_server(options)
     process = uvicorn.Server(uvicorn.Config(server, **_settings(options)))
     server.on_failure = lambda: setattr(process, "should_exit", True)
+    server.on_last_call = lambda: refuse_new(listening)
     process.run(sockets=[listening])
     return not server.failed
 
@@ -147,7 +151,6 @@ def worker() -> ModelServer:
     """The application of one of several workers."""
     values: dict[str, Any] = json.loads(os.environ[OPTIONS])
     options = Options(**values)
-    signal.signal(signal.SIGTERM, lambda *_: None)
     log_to_stderr()
     server = model_server(options)
 
@@ -178,7 +181,7 @@ def model_server(options: Options) -> ModelServer:
     @asynccontextmanager
     async def lifespan(server: ModelServer) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(server, options))
-        with draining(server.drain, options.drain):
+        with draining(server.drain, server.last_call, options.drain):
             yield
         loading.cancel()
         await asyncio.wait([loading])
@@ -210,8 +213,8 @@ def greeting(options: Options, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def draining(begin: Callable[[], None], seconds: float) -> Iterator[None]:
-    """While it lasts, SIGTERM calls ``begin``, and ``seconds`` later does what it did before.
+def draining(begin: Callable[[], None], last_call: Callable[[], None], seconds: float) -> Iterator[None]:
+    """While it lasts, SIGTERM calls ``begin``, ``seconds`` later ``last_call``, and then does what it did before.
 
     To be entered on the event loop of the main thread, once uvicorn has its handlers; elsewhere it does nothing.
     """
@@ -225,10 +228,14 @@ def draining(begin: Callable[[], None], seconds: float) -> Iterator[None]:
         if callable(before):
             before(signal.SIGTERM, None)
 
+    def call() -> None:
+        last_call()
+        loop.call_later(LAST_CALL_SECONDS, end)
+
     def handle(*_: object) -> None:
         log.info("SIGTERM: not ready any more; no new connections in %g s", seconds)
         loop.call_soon_threadsafe(begin)
-        loop.call_soon_threadsafe(loop.call_later, seconds, end)
+        loop.call_soon_threadsafe(loop.call_later, seconds, call)
 
     signal.signal(signal.SIGTERM, handle)
     try:
@@ -254,5 +261,5 @@ def _settings(options: Options) -> dict[str, Any]:
         "date_header": False,
         "backlog": BACKLOG,
         "timeout_keep_alive": KEEP_ALIVE_SECONDS,
-        "timeout_graceful_shutdown": GRACE_SECONDS,
+        "timeout_graceful_shutdown": options.grace,
     }

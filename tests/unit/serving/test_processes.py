@@ -94,20 +94,20 @@ async def test_sigterm_drains_then_does_what_it_did_before() -> None:
     called: list[str] = []
     ended = asyncio.Event()
     signal.signal(signal.SIGTERM, lambda *_: (called.append("ends"), ended.set()))
-    with draining(lambda: called.append("drains"), 0.01):
+    with draining(lambda: called.append("drains"), lambda: called.append("last call"), 0.01):
         signal.raise_signal(signal.SIGTERM)
         await ended.wait()
-    assert called == ["drains", "ends"]
+    assert called == ["drains", "last call", "ends"]
     ended.clear()
     signal.raise_signal(signal.SIGTERM)
-    assert called == ["drains", "ends", "ends"]
+    assert called == ["drains", "last call", "ends", "ends"]
 
 
 async def test_in_another_thread_signals_are_left_alone() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def enter() -> object:
-        with draining(lambda: None, 0.0):
+        with draining(lambda: None, lambda: None, 0.0):
             return signal.getsignal(signal.SIGTERM)
 
     assert await asyncio.to_thread(enter) is before
