@@ -44,7 +44,7 @@ NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, a
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow models test e2e e2e-images e2e-tests stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
+.PHONY: demo airflow serve models test e2e e2e-images e2e-tests stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
   build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
@@ -52,6 +52,9 @@ demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the a
 
 airflow: $(INSTALLED) models ## The same Airflow, left running until Ctrl-C: prints URL, user, password
 	$(BIN)/python -m scripts.airflow_demo --serve
+
+serve: $(INSTALLED) models ## The gateway on port 8000 with the example workflow and its models, until Ctrl-C
+	$(BIN)/airflow-agentic gateway --project dags --workflow mixed-inbox
 
 models: $(INSTALLED) ## Build the example models into dags/built, once
 	$(BIN)/python -m scripts.models
@@ -83,7 +86,7 @@ cluster:
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
 
-fuzz: $(INSTALLED) ## Specs and conditions, SECONDS (60) each, side by side; what is found lies in build/fuzz
+fuzz: $(INSTALLED) ## Specs, conditions and requests, SECONDS (60) each, side by side; what is found lies in build/fuzz
 	$(BIN)/python -m pip install --quiet $(FUZZER)
 	$(BIN)/python -m scripts.fuzz $(SECONDS)
 

@@ -40,19 +40,19 @@ def open_local(path: str) -> IO[bytes]:
     raise OSError(errno.EINVAL, "It is a pipe, socket or device, not a regular file", path)
 
 
-def read(uri: str) -> bytes:
+def read(uri: str, *, most: int = MAX_BYTES) -> bytes:
     """The content of a local path or a URI that fsspec reads.
 
-    :raises RecordError: ``unreadable``; ``too_large``, it has more than :data:`MAX_BYTES`.
+    :raises RecordError: ``unreadable``; ``too_large``, it has more than ``most`` bytes.
     """
     try:
         if "://" not in uri:
             with open_local(uri) as file:
-                return _bounded(file, os.fstat(file.fileno()).st_size, uri)
+                return _bounded(file, os.fstat(file.fileno()).st_size, uri, most)
         import fsspec
 
         with fsspec.open(uri, "rb") as file:
-            return _bounded(file, getattr(file, "size", None), uri)
+            return _bounded(file, getattr(file, "size", None), uri, most)
     except RecordError:
         raise
     except (OSError, ValueError, ImportError) as error:
@@ -60,17 +60,17 @@ def read(uri: str) -> bytes:
         raise RecordError("unreadable", f"the input's URI {uri!r} cannot be read: {why}") from error
 
 
-def _bounded(file: IO[bytes], size: int | None, uri: str) -> bytes:
+def _bounded(file: IO[bytes], size: int | None, uri: str, most: int) -> bytes:
     """All of ``file``; a size that is not known, or wrong, does not lift the limit."""
-    told = size or MAX_BYTES
-    if told <= MAX_BYTES:
+    told = size or most
+    if told <= most:
         content = file.read(told + 1)  # not the limit: that much memory would be taken first
         if len(content) > told:
-            content += file.read(MAX_BYTES + 1 - len(content))
-        if len(content) <= MAX_BYTES:
+            content += file.read(most + 1 - len(content))
+        if len(content) <= most:
             return content
     raise RecordError(
-        "too_large", f"the input's URI {uri!r} has more than {MAX_BYTES:,} bytes, which is the most that is read"
+        "too_large", f"the input's URI {uri!r} has more than {most:,} bytes, which is the most that is read"
     )
 
 

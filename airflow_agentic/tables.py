@@ -13,7 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
@@ -64,6 +64,16 @@ SELECTION: Final = pa.schema(
     metadata={"schema": f"selection/{SCHEMA_VERSION}"},
 )
 """What Route and Gate write for a shard: a row may stand more than once (ensembles), never twice with one target."""
+
+
+class Selected(NamedTuple):
+    """One row of a selection table, in plain values."""
+
+    target: str | None
+    outcome: str | None
+    rule: str | None
+    reason: str | None
+
 
 RESULT_FIELDS: Final = [
     pa.field("label", pa.string()),

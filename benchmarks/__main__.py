@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks.base import Result
 from benchmarks.report import machine, revision, table, write
 
-BENCHMARKS: Final = ("imports", "pick", "routing", "memory", "dags", "inference", "airflow_runs")
+BENCHMARKS: Final = ("imports", "pick", "routing", "memory", "dags", "inference", "airflow_runs", "serving", "gateway")
 """The quick ones first."""
 ASKED_FOR: Final = ("kubernetes",)
 """Only where they are named: they need a cluster."""

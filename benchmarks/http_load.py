@@ -17,7 +17,9 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -51,7 +53,7 @@ class Load:
 
 def load(
     url: str,
-    body: bytes,
+    body: bytes | Sequence[bytes],
     *,
     folder: Path,
     connections: int = 32,
@@ -62,11 +64,12 @@ def load(
 ) -> Load:
     """Load ``url`` from another process.
 
+    :param body: of every request, or those that are sent in turn (then without a line's end inside).
     :param rate: requests a second in an open loop; 0: a closed loop.
     :param core: that the process is pinned to.
     """
     path = folder / "body"
-    path.write_bytes(body)
+    path.write_bytes(body if isinstance(body, bytes) else b"\n".join(body))
     pin = [] if core is None else ["taskset", "-c", str(core)]
     command = [
         *pin,
@@ -78,6 +81,7 @@ def load(
         f"--connections={connections}",
         f"--seconds={seconds}",
         f"--rate={rate}",
+        *([] if isinstance(body, bytes) else ["--lines"]),
         *(f"--header={name}: {value}" for name, value in (headers or {}).items()),
     ]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
@@ -105,7 +109,7 @@ class Connection(asyncio.Protocol):
     def ask(self, due: float) -> None:
         """Send a request."""
         self.due = due
-        self.transport.write(self._generator.request)
+        self.transport.write(next(self._generator.requests))
 
     def data_received(self, data: bytes) -> None:
         """A part of an answer."""
@@ -136,13 +140,15 @@ class Connection(asyncio.Protocol):
 class Generator:
     """Sends requests until the time is over."""
 
-    def __init__(self, url: str, body: bytes, headers: list[str], rate: float) -> None:
+    def __init__(self, url: str, bodies: list[bytes], headers: list[str], rate: float) -> None:
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
-        head = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(body)}", *headers]
+        head = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", *headers]
         if not any(line.lower().startswith("content-type") for line in headers):
             head.append("Content-Type: application/json")
-        self.request = "\r\n".join([*head, "", ""]).encode() + body
+        self.requests = cycle(
+            ["\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body for body in bodies]
+        )
         self._rate = rate
         self._latencies: list[float] = []
         self._statuses: Counter[str] = Counter()
@@ -228,8 +234,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--header", action="append", default=[])
+    parser.add_argument("--lines", action="store_true")
     options = parser.parse_args()
-    generator = Generator(options.url, options.body.read_bytes(), options.header, options.rate)
+    content = options.body.read_bytes()
+    generator = Generator(
+        options.url, content.split(b"\n") if options.lines else [content], options.header, options.rate
+    )
     try:
         import uvloop as loops
     except ImportError:

@@ -1,4 +1,4 @@
-"""Fuzz specs and conditions, both at once, each in a process of its own.
+"""Fuzz specs, conditions and requests, all at once, each in a process of its own.
 
     python -m scripts.fuzz 60
 
@@ -17,7 +17,7 @@ from random import Random
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "fuzz"
-TARGETS = ("spec", "condition")
+TARGETS = ("spec", "condition", "infer")
 
 
 def start(name: str, seconds: int) -> subprocess.Popen[bytes]:
@@ -27,9 +27,11 @@ def start(name: str, seconds: int) -> subprocess.Popen[bytes]:
     if name == "condition":
         for number in range(64):
             (corpus / str(number)).write_bytes(Random(number).randbytes(2048))
+    words = "infer" if name == "infer" else "spec"
+    dictionary = ROOT / "tests" / "fuzz" / f"{words}.dict"
     options = [
         f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=2048", "-max_len=4096", "-len_control=0",
-        "-print_final_stats=1", f"-dict={ROOT / 'tests' / 'fuzz' / 'spec.dict'}", f"-artifact_prefix={WORK / name}-",
+        "-print_final_stats=1", f"-dict={dictionary}", f"-artifact_prefix={WORK / name}-",
     ]  # fmt: skip
     command = [sys.executable, str(ROOT / "tests" / "fuzz" / f"fuzz_{name}.py"), *options, str(corpus)]
     with (WORK / f"{name}.log").open("wb") as log:

@@ -57,6 +57,8 @@ class OipServer:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Path and headers (lower-case names) of every request."""
     inferred: list[InferRequest] = field(default_factory=list)
+    peers: list[int] = field(default_factory=list)
+    """The client's port of every request."""
     url: str = ""
 
     async def start(self, host: str = "127.0.0.1") -> None:
@@ -97,6 +99,8 @@ class OipServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append((request.raw_path, headers))
+        if request.transport is not None:
+            self.peers.append(request.transport.get_extra_info("peername")[1])
         if self.script:
             scripted = self.script.pop(0)
             if isinstance(scripted, web.Response):

@@ -12,6 +12,7 @@ from airflow_agentic.cli import (
     artifacts,
     dags,
     exits,
+    gateway,
     images,
     init,
     lock,
@@ -97,6 +98,7 @@ models.app.command("profile")(profile.profile)
 app.add_typer(dags.app, name="dags")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(images.app, name="images")
+app.command("gateway")(gateway.gateway)
 app.command("serve")(serve.serve)
 app.command("init")(init.init)
 app.command("schema")(schema.schema)

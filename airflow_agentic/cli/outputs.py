@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from airflow_agentic.cli.render import HEADINGS, Line, Lines, aligned, answer_document
+from airflow_agentic.cli.render import HEADINGS, Line, Lines, aligned
 from airflow_agentic.exceptions import InputError
+from airflow_agentic.pipeline.document import answer_document
 
 if TYPE_CHECKING:
     from io import BufferedRandom

@@ -24,32 +24,6 @@ MODEL_CODES: Final = frozenset({"all_unhealthy", "model_failed", "model_unavaila
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _GATE: Final = re.compile(r"\((\d+\.\d\d), not prediction\.score (>=?) (\d*\.?\d+)\)")
-_MEMBER_FIELDS: Final = ("model", "label", "score", "value", "error")
-
-
-def answer_document(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of ``tables.ANSWER`` as the JSON object that users see; what an answer has not is left out.
-
-    ``--output FILE.parquet`` holds every column.
-    """
-    document = {"record_id": answer["record_id"], "task": answer["task"]}
-    document |= {name: answer[name] for name in ("label", "score", "value") if answer[name] is not None}
-    if answer["output"] is not None:
-        document["output"] = json.loads(answer["output"])
-    if answer["error"] is not None:
-        document["error"] = answer["error"]
-    predictions = [
-        {name: one[name] for name in _MEMBER_FIELDS if one[name] is not None} for one in answer["predictions"] or []
-    ]
-    return {
-        **document,
-        "model": answer["model"],
-        "degraded": answer["degraded"],
-        "cost": round(answer["cost"], 9),
-        "calls": answer["calls"],
-        "latency_ms": None if answer["latency_ms"] is None else round(answer["latency_ms"], 3),
-        "route": {**(answer["route"] or {}), "predictions": predictions},
-    }
 
 
 class Line(NamedTuple):

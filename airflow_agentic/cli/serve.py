@@ -19,6 +19,9 @@ def serve(
         str, typer.Option(help="The address to listen at; 0.0.0.0 is all of this machine's.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, show_default="no gRPC", help="Answer gRPC, too, at this port.")
+    ] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that share the port; each has its own copy of the models.")
     ] = 1,
@@ -50,6 +53,7 @@ def serve(
         models=tuple(models or ()),
         host=host,
         port=port,
+        grpc_port=grpc_port,
         workers=workers,
         allowed_handlers=listed(allow_handler),
         queue_requests=queue_requests,

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_agentic import tables
+from airflow_agentic.coordinator.calls import Calls
 from airflow_agentic.coordinator.mixed_pool import pool_of
+from airflow_agentic.coordinator.online import OnlineExecution, first_error
 from airflow_agentic.coordinator.pool import ModelPool
-from airflow_agentic.exceptions import AgenticError, ModelUnavailableError
 from airflow_agentic.execution import nodes as functions
 from airflow_agentic.execution.freeze import node_card, snapshot
 from airflow_agentic.execution.nodes import ShardState
+from airflow_agentic.execution.nodes_one import OnePlan
+from airflow_agentic.pipeline.plain import PlainRecords, plain_table
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Plan, Preprocess, Publish, Route
 from airflow_agentic.routing.decide import Decider
 
@@ -29,13 +33,16 @@ if TYPE_CHECKING:
 
     from airflow_agentic.coordinator.pool import Pool
 
-ATTEMPTS = 2
+FEW: Final = 16
+"""Records; with so many, a call of Arrow costs less than one of Python for each."""
 
 
 class Coordinator:
     """Answers batches of records by a plan.
 
     :param plan: compiled; its snapshot (health, profiles) is taken here, unless ``frozen``.
+    :param few: batches of up to so many records are answered record by record between the calls of models, which gives
+        the same answers sooner.
     :param pool: loaded models, shared between coordinators; its own one where absent, with the services of the plan.
     """
 
@@ -47,13 +54,20 @@ class Coordinator:
         allowed_handlers: Sequence[str] = (),
         frozen: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        few: int = FEW,
     ) -> None:
         self.plan = plan if frozen else snapshot(plan)
         self.allowed_handlers = allowed_handlers
         self.pool: Pool = pool or pool_of(self.plan, ModelPool(allowed_handlers=allowed_handlers))
         self.decider = Decider(self.plan.models, load=self.pool.load)
         self.clock = clock
+        self.few = few
         self.cards = {node.id: node_card(self.plan, node) for node in plan.of(Infer)}
+
+    @cached_property
+    def one(self) -> OnePlan:
+        """The plan as few records run through it."""
+        return OnePlan(self.plan, self.decider, allowed_handlers=self.allowed_handlers)
 
     async def answer(self, records: pa.Table, *, deadline: float | None = None) -> pa.Table:
         """Answer a batch.
@@ -62,11 +76,40 @@ class Coordinator:
         :param deadline: seconds from now; the workflow's where absent.
         :returns: ``tables.ANSWER``, one row per record, in order.
         """
-        seconds = self.plan.options.deadline if deadline is None else deadline
-        until = None if seconds is None else self.clock() + seconds
+        calls = self._calls(deadline)
+        if self._are_few(len(records), records.schema):
+            return plain_table(await self._answer_few(PlainRecords.of(records), calls), tables.ANSWER)
+        return await self._answer_batch(records, calls)
+
+    async def answer_few(self, records: PlainRecords, *, deadline: float | None = None) -> list[dict[str, Any]]:
+        """:meth:`answer` in plain values.
+
+        :param records: of :func:`~airflow_agentic.pipeline.inputs.inline_record`, say.
+        :param deadline: seconds from now; the workflow's where absent.
+        :returns: rows of ``tables.ANSWER``, in order.
+        """
+        calls = self._calls(deadline)
+        if self._are_few(len(records.rows), records.schema):
+            return await self._answer_few(records, calls)
+        answers: list[dict[str, Any]] = (await self._answer_batch(records.table(), calls)).to_pylist()
+        return answers
+
+    def _are_few(self, count: int, schema: pa.Schema) -> bool:
+        most = min(self.few, 1) if self.one.calls_handler else self.few
+        return 0 < count <= most and self.one.takes(schema)
+
+    async def _answer_few(self, records: PlainRecords, calls: Calls) -> list[dict[str, Any]]:
+        return await OnlineExecution(self.one, self.one.preprocess(records), calls).run()
+
+    async def _answer_batch(self, records: pa.Table, calls: Calls) -> pa.Table:
         node = self.plan.of(Preprocess)[0]
         prepared = functions.preprocess(node, records, allowed_handlers=self.allowed_handlers)
-        return await _Execution(self, prepared, until).run()
+        return await _Execution(self, prepared, calls).run()
+
+    def _calls(self, deadline: float | None) -> Calls:
+        seconds = self.plan.options.deadline if deadline is None else deadline
+        until = None if seconds is None else self.clock() + seconds
+        return Calls(self.pool, self.cards, until, clock=self.clock)
 
     async def answer_prepared(self, records: pa.Table) -> tuple[pa.Table, frozenset[str]]:
         """Answer a shard that is preprocessed already, without a deadline.
@@ -74,8 +117,9 @@ class Coordinator:
         :returns: the answers, and the models that were lost on the way (their process died, say, and again when it was
             tried once more): without that the answers might be others, also those that are no errors.
         """
-        execution = _Execution(self, records, None)
-        return await execution.run(), frozenset(execution.lost)
+        calls = Calls(self.pool, self.cards, None, clock=self.clock)
+        answers = await _Execution(self, records, calls).run()
+        return answers, frozenset(calls.lost)
 
     def run(self, records: pa.Table, *, deadline: float | None = None) -> pa.Table:
         """:meth:`answer` for callers without an event loop; ends the models afterwards."""
@@ -92,11 +136,10 @@ class Coordinator:
 class _Execution:
     """One batch on its way through the plan."""
 
-    def __init__(self, coordinator: Coordinator, records: pa.Table, until: float | None) -> None:
+    def __init__(self, coordinator: Coordinator, records: pa.Table, calls: Calls) -> None:
         self.owner = coordinator
         self.plan = coordinator.plan
-        self.until = until
-        self.lost: set[str] = set()
+        self.calls = calls
         self.state = ShardState(self.plan, records)
         self.decider = coordinator.decider
 
@@ -110,7 +153,7 @@ class _Execution:
                             self._node(node, [tasks[need] for need in node.needs if need in tasks])
                         )
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_error(errors) from None
         answers = tasks[self.plan.of(Aggregate)[0].id].result()
         if answers is None:
             raise RuntimeError("the plan has no aggregate node")
@@ -140,51 +183,5 @@ class _Execution:
         handlers = self.owner.allowed_handlers
         records, _ = functions.given(node, state, allowed_handlers=handlers)
         good = records.filter(pc.is_null(records.column("error")))
-        predicted = await self._predict(node, good)
+        predicted = await self.calls.predict(node, good)
         return functions.infer(node, state, lambda _: predicted, allowed_handlers=handlers)
-
-    async def _predict(self, node: Infer, records: pa.Table) -> pa.Table:
-        if not len(records):
-            return tables.PREDICTION.empty_table()
-        model = node.model
-        failure: AgenticError = ModelUnavailableError(f"no time was left for {model!r}")
-        until = self._until(node)
-        for _ in range(ATTEMPTS):
-            timeout = None if until is None else until - self.owner.clock()
-            if timeout is not None and timeout <= 0:
-                break
-            try:
-                return await self.owner.pool.predict(self.owner.cards[node.id], records, timeout=timeout)
-            except AgenticError as error:
-                failure = error
-                if not error.retryable:
-                    break
-        in_time = until is None or self.owner.clock() < until  # a deadline that the plan states is no loss
-        if failure.retryable and in_time:
-            self.lost.add(model)
-        return _failed(records, model, self.plan.models[model].version, failure)
-
-    def _until(self, node: Infer) -> float | None:
-        """When this node must be done: at the end of its share of what is left, or of an ensemble's own deadline."""
-        now = self.owner.clock()
-        bounds = [] if self.until is None else [now + (self.until - now) * node.share]
-        bounds += [] if node.deadline is None else [now + node.deadline]
-        return min(bounds, default=None)
-
-
-def _failed(records: pa.Table, model: str, version: str, failure: AgenticError) -> pa.Table:
-    """What a lost unit is in a Dag run: rows that are ``model_unavailable``, here with the reason."""
-    said = tables.error("model_unavailable", str(failure), retryable=failure.retryable)
-    pairs = zip(records.column("row").to_pylist(), records.column("record_id").to_pylist(), strict=True)
-    rows = [
-        {"row": row, "record_id": record, "model": model, "model_version": version, "error": said}
-        for row, record in pairs
-    ]
-    return tables.table(rows, tables.PREDICTION)
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first plain error: node functions fail for one reason, the rest are cancellations."""
-    for error in errors.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    return errors

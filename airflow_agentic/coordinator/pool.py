@@ -42,6 +42,12 @@ class Pool(Protocol):
         :raises ModelError: the model cannot answer at all.
         """
 
+    async def prepare(self, card: ModelCard) -> None:
+        """Load the model, or ask its server for it; at once where that is done.
+
+        :raises AgenticError: it cannot be loaded, or no server has it.
+        """
+
     def kill(self) -> None:
         """Calls under way, and all later ones, raise :class:`ModelUnavailableError`; from any thread."""
 
@@ -84,10 +90,12 @@ class ModelPool:
         allowed_handlers: Sequence[str] = (),
         cache_dir: Path | None = None,
         memory_limit: int | None = None,
+        patient: bool = False,
         clock: Callable[[], float] = time.monotonic,
         starter: Start | None = None,
     ) -> None:
         self.memory_limit = memory_limit
+        self.patient = patient
         self.clock = clock
         self._start = starter or (lambda card: start(card, allowed_handlers=allowed_handlers, cache_dir=cache_dir))
         self._models: dict[tuple[object, ...], _Loaded] = {}
@@ -114,31 +122,45 @@ class ModelPool:
     async def predict(self, card: ModelCard, records: pa.Table, *, timeout: float | None) -> pa.Table:
         """Answer ``records`` (``tables.PREDICTION``).
 
-        A caller that is cancelled leaves the batch in hand to finish; a batch that exceeds ``timeout`` (seconds) has
-        its model process killed.
+        A caller that is cancelled leaves the queue, or the batch in hand to finish; a batch that exceeds ``timeout``
+        (seconds) has its model process killed, unless the pool is patient.
 
-        :raises ModelUnavailableError: the process died or was killed for time.
+        :raises ModelUnavailableError: the process died, or gave no answer in time.
         """
         model = self._models.setdefault(_key(card), _Loaded(card))
         task = asyncio.create_task(self._call(model, records))
         self._calls.add(task)
         task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=timeout)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=timeout)
+        except asyncio.CancelledError:
+            self._leave(model, task)
+            raise
         if task in done:
             return task.result()
-        self._give_up(model, task)
+        self._leave(model, task)
+        if model.caller is task and not self.patient and isinstance(model.predictor, ModelProcess):
+            model.predictor.kill()  # one that is still being loaded is left alone: the next call will want it
         raise ModelUnavailableError(f"{card.name!r} did not answer within {timeout:.3g} s")
 
-    @staticmethod
-    def _give_up(model: _Loaded, task: asyncio.Task[pa.Table]) -> None:
-        """Nobody waits for ``task`` any more: it leaves the queue, or its batch ends with its process.
+    async def prepare(self, card: ModelCard) -> None:
+        """Load the model, unless it is loaded.
 
-        A model that is still being loaded is left alone: the next call will want it.
+        :raises ModelError: it cannot be loaded.
         """
+        model = self._models.setdefault(_key(card), _Loaded(card))
+        if model.predictor is not None:
+            return
+        async with model.lock:
+            self._refuse_killed(card.name)
+            if model.predictor is None:
+                await self._load(model)
+
+    @staticmethod
+    def _leave(model: _Loaded, task: asyncio.Task[pa.Table]) -> None:
+        """Nobody waits for ``task`` any more: unless the model has its batch in hand, it leaves the queue."""
         if model.caller is not task:
             task.cancel()
-        elif isinstance(model.predictor, ModelProcess):
-            model.predictor.kill()
 
     def _forget(self, task: asyncio.Task[pa.Table]) -> None:
         self._calls.discard(task)

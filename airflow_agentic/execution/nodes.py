@@ -195,11 +195,18 @@ def _why(pool: Pool, index: Ints, rows: Ints, accept: str | None, messages: pa.A
     ]
     first, group = distinct(columns, len(rows))
     of_each = zip(*(column.take(first).to_pylist() for column in columns), strict=True)
-    texts = [_said(model, error, message, score, accept) for model, error, message, score in of_each]
+    texts = [said_of_rejected(model, error, message, score, accept) for model, error, message, score in of_each]
     return coded(group.to_numpy(), texts)
 
 
-def _said(model: str | None, error: str | None, message: str | None, score: float | None, accept: str | None) -> str:
+def said_of_rejected(
+    model: str | None, error: str | None, message: str | None, score: float | None, accept: str | None
+) -> str:
+    """Why a row is rejected.
+
+    :param score: rounded to two digits.
+    :param message: why ``accept`` cannot be evaluated.
+    """
     name = model or "no model"
     if error is not None:
         return f"{name} failed ({error})"
@@ -253,8 +260,8 @@ def _fed(records: pa.Table, rows: Ints, feed: Feed, state: ShardState, allowed_h
     else:
         predictions = combiner.pool.take(combiner.slot(feed.source).index[rows]).to_pylist()
         own = records.column("input").to_pylist()
-        values = [_fed_value(feed.fields, one, input_) for one, input_ in zip(predictions, own, strict=True)]
-    failure = tables.error("no_input", f"the step before gave no {feed.fields}")
+        values = [fed_value(feed.fields, one, input_) for one, input_ in zip(predictions, own, strict=True)]
+    failure = no_input(feed)
     inputs = pa.array(values, tables.INPUT)
     errors = [
         error or (failure if value is None else None)
@@ -266,7 +273,13 @@ def _fed(records: pa.Table, rows: Ints, feed: Feed, state: ShardState, allowed_h
     )
 
 
-def _fed_value(fields: str | dict[str, str], prediction: dict[str, Any], own: Any) -> dict[str, Any] | None:
+def no_input(feed: Feed) -> dict[str, Any]:
+    """The error of a record that an earlier step gave nothing for."""
+    return tables.error("no_input", f"the step before gave no {feed.fields}")
+
+
+def fed_value(fields: str | dict[str, str], prediction: Mapping[str, Any], own: Any) -> dict[str, Any] | None:
+    """The input (``tables.INPUT``) made of a prediction and the record's own input; ``None``: it has no such field."""
     if isinstance(fields, dict):
         struct = {name: _look_up(source, prediction, own) for name, source in fields.items()}
         return (
@@ -282,7 +295,7 @@ def _fed_value(fields: str | dict[str, str], prediction: dict[str, Any], own: An
     return {"kind": "struct" if isinstance(value, dict) else "tensor", "text": json.dumps(value)}
 
 
-def _look_up(source: str, prediction: dict[str, Any], own: Any) -> Any:
+def _look_up(source: str, prediction: Mapping[str, Any], own: Any) -> Any:
     if source == "record.input":
         return own["text"] if own is not None else None
     name, *path = source.removeprefix("prediction.").split(".")
@@ -295,15 +308,21 @@ def _look_up(source: str, prediction: dict[str, Any], own: Any) -> Any:
 
 
 def _member_scores(ensemble: Ensemble, combiner: Combiner, rows: Ints) -> list[dict[str, Any] | None]:
-    """Class scores of every member as one struct a row: ``{"MODEL.LABEL": p}``."""
-    structs: list[dict[str, float]] = [{} for _ in rows]
-    for name, member in zip(ensemble.names, ensemble.members, strict=True):
-        taken = combiner.pool.take(combiner.slot(member).index[rows], ["scores", "value"]).to_pylist()
-        for struct, prediction in zip(structs, taken, strict=True):
-            struct.update({f"{name}.{entry['label']}": entry["p"] for entry in prediction["scores"] or []})
-            if prediction["value"] is not None:
-                struct[f"{name}.value"] = prediction["value"]
-    return [{"kind": "struct", "text": json.dumps(struct)} if struct else None for struct in structs]
+    members = [
+        combiner.pool.take(combiner.slot(member).index[rows], ["scores", "value"]).to_pylist()
+        for member in ensemble.members
+    ]
+    return [member_scores(ensemble.names, answers) for answers in zip(*members, strict=True)]
+
+
+def member_scores(names: Sequence[str], predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Class scores of every member as one struct (``tables.INPUT``), ``{"MODEL.LABEL": p}``; ``None``: none has any."""
+    struct: dict[str, float] = {}
+    for name, prediction in zip(names, predictions, strict=True):
+        struct.update({f"{name}.{entry['label']}": entry["p"] for entry in prediction["scores"] or []})
+        if prediction["value"] is not None:
+            struct[f"{name}.value"] = prediction["value"]
+    return {"kind": "struct", "text": json.dumps(struct)} if struct else None
 
 
 def _unfed(records: pa.Table, node: Infer, plan: Plan) -> pa.Table:

@@ -34,8 +34,9 @@ def from_raw(data: memoryview, datatype: Datatype, shape: Sequence[int], where: 
     """
     count = elements(shape)
     if datatype == "BYTES":
+        strings = list(_strings(data, count, where))  # first: a wrong shape must not take memory
         found = np.empty(count, object)
-        found[:] = list(_strings(data, count, where))
+        found[:] = strings
         return found.reshape(shape)
     dtype = DTYPES[datatype]
     if count * dtype.itemsize != len(data):
@@ -43,7 +44,10 @@ def from_raw(data: memoryview, datatype: Datatype, shape: Sequence[int], where: 
             f"{where}: {len(data)} bytes of binary data, but {count} elements of {datatype} are "
             f"{count * dtype.itemsize}; fix shape, datatype or binary_data_size"
         )
-    return np.frombuffer(data, dtype).reshape(shape)
+    array = np.frombuffer(data, dtype)
+    if datatype == "BOOL" and (array.view(np.uint8) > 1).any():
+        raise ProtocolError(f"{where}: the binary data of BOOL has a byte that is neither 0 nor 1")
+    return array.reshape(shape)
 
 
 def _strings(data: memoryview, count: int, where: str) -> Iterator[bytes]:

@@ -27,12 +27,13 @@ from airflow_agentic.openinference.tensors import (
     InferResponse,
     RequestedOutput,
     Tensor,
+    counted,
+    distinct,
+    shown,
 )
 
 HEADER_LENGTH: Final = "inference-header-content-length"
 """The header with the length of the JSON before binary tensors, in bytes."""
-
-MAX_AXES: Final = 32
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 
@@ -41,6 +42,7 @@ _PYTHON: Final = {
     name: frozenset({bool} if dtype.kind == "b" else {int} if dtype.kind in "iu" else {int, float})
     for name, dtype in DTYPES.items()
 }
+_STRINGS: Final = frozenset({str})
 _FORMATS: Final = {
     "BOOL": "?",
     "UINT8": "B",
@@ -66,10 +68,10 @@ def decode_request(body: bytes, header_length: int | None = None) -> InferReques
     document, rest = _document(body, header_length)
     given = document.get("inputs")
     if type(given) is not list or not given:
-        raise ProtocolError(f"inputs: expected a list of one tensor or more, found {_shown(given)}")
+        raise ProtocolError(f"inputs: expected a list of one tensor or more, found {shown(given)}")
     inputs = [_tensor(one, "inputs", place, rest) for place, one in enumerate(given)]
     if len(inputs) > 1:
-        _distinct("inputs", [one.name for one in inputs])
+        distinct("inputs", [one.name for one in inputs])
     rest.end()
     if len(document) == 1:
         return InferRequest(inputs)
@@ -77,8 +79,8 @@ def decode_request(body: bytes, header_length: int | None = None) -> InferReques
     parameters = _parameters(document, "")
     return InferRequest(
         inputs,
-        _requested(outputs) if outputs else (),
-        _identity(document),
+        () if outputs is None else _requested(outputs),
+        _optional_text(document, "id"),
         parameters,
         _flag(parameters, "binary_data_output", "parameters") or False,
     )
@@ -102,7 +104,9 @@ def encode_response(response: InferResponse, request: InferRequest) -> tuple[lis
         document["outputs"], parts = [_with_data(tensor) for tensor in response.outputs], []
     text = orjson.dumps(document, option=_NUMPY)
     if b"null" in text:
-        _refuse_infinite(response.outputs)
+        _refuse_infinite(
+            [one for one, told in zip(response.outputs, document["outputs"], strict=True) if "data" in told]
+        )
     return ([text], None) if not parts else ([text, *parts], len(text))
 
 
@@ -149,7 +153,7 @@ def encode_json_request(request: InferRequest) -> bytes:
         document["parameters"] = dict(request.parameters)
     document["inputs"] = [_with_data(tensor) for tensor in request.inputs]
     if request.outputs:
-        document["outputs"] = [{"name": one.name} for one in request.outputs]
+        document["outputs"] = [_without_binary(one) for one in request.outputs]
     text = orjson.dumps(document, option=_NUMPY)
     if b"null" in text:
         _refuse_infinite(request.inputs)
@@ -161,15 +165,15 @@ def decode_response(body: bytes, header_length: int | None = None) -> InferRespo
     document, rest = _document(body, header_length)
     given = document.get("outputs")
     if not isinstance(given, list):
-        raise ProtocolError(f"outputs: expected a list of tensors, found {_shown(given)}")
+        raise ProtocolError(f"outputs: expected a list of tensors, found {shown(given)}")
     outputs = [_tensor(one, "outputs", place, rest) for place, one in enumerate(given)]
+    distinct("outputs", [one.name for one in outputs])
     rest.end()
-    version = document.get("model_version")
     return InferResponse(
-        str(document.get("model_name", "")),
+        _optional_text(document, "model_name") or "",
         outputs,
-        None if version is None else str(version),
-        _identity(document),
+        _optional_text(document, "model_version"),
+        _optional_text(document, "id"),
         _parameters(document, ""),
     )
 
@@ -215,31 +219,32 @@ def _document(body: bytes, header_length: int | None) -> tuple[dict[str, Any], _
     except orjson.JSONDecodeError as error:
         raise ProtocolError(f"the body is not JSON: {error}") from None
     if type(document) is not dict:
-        raise ProtocolError(f"the body: expected an object, found {_shown(document)}")
+        raise ProtocolError(f"the body: expected an object, found {shown(document)}")
     # looking for one letter is ten times as fast as for a word, and a plain request has none of these
     booleans = (b"r" in text and b"true" in text) or (b"l" in text and b"false" in text)
     return document, _Rest(data, booleans)
 
 
-def _identity(document: Mapping[str, Any]) -> str | None:
-    given = document.get("id")
+def _optional_text(document: Mapping[str, Any], key: str) -> str | None:
+    given = document.get(key)
     if given is not None and not isinstance(given, str):
-        raise ProtocolError(f"id: expected a string, found {_shown(given)}")
+        raise ProtocolError(f"{key}: expected a string, found {shown(given)}")
     return given
 
 
 def _tensor(given: Any, side: str, place: int, rest: _Rest) -> Tensor:
     if type(given) is not dict:
-        raise ProtocolError(f"{side}[{place}]: expected an object, found {_shown(given)}")
-    name, datatype = given.get("name"), given.get("datatype")
+        raise ProtocolError(f"{side}[{place}]: expected an object, found {shown(given)}")
+    name = given.get("name")
+    datatype: Any = given.get("datatype")
     shape: Any = given.get("shape")
     if type(name) is not str or not name:
-        raise ProtocolError(f"{side}[{place}].name: expected a string, found {_shown(name)}")
-    if datatype not in DTYPES:
+        raise ProtocolError(f"{side}[{place}].name: expected a string, found {shown(name)}")
+    if datatype not in DATATYPES:
         raise ProtocolError(
-            f"{side}[{place}].datatype: expected one of {', '.join(DATATYPES)}, found {_shown(datatype)}"
+            f"{side}[{place}].datatype: expected one of {', '.join(DATATYPES)}, found {shown(datatype)}"
         )
-    count = _count(shape, side, place)
+    count = counted(shape, side, place)
     data = given.get("data")
     if "parameters" not in given:
         if data is None:
@@ -255,35 +260,23 @@ def _tensor(given: Any, side: str, place: int, rest: _Rest) -> Tensor:
     if data is not None:
         raise ProtocolError(f"{where}: has data and parameters.binary_data_size; remove one of them")
     if type(size) is not int or size < 0:
-        raise ProtocolError(f"{where}.parameters.binary_data_size: expected a number of bytes, found {_shown(size)}")
+        raise ProtocolError(f"{where}.parameters.binary_data_size: expected a number of bytes, found {shown(size)}")
     others = {key: value for key, value in parameters.items() if key != "binary_data_size"}
     return Tensor(name, datatype, from_raw(rest.take(size, where), datatype, shape, where), others)
-
-
-def _count(shape: Any, side: str, place: int) -> int:
-    """How many elements a tensor of ``shape`` has, which is checked."""
-    count = 1
-    if type(shape) is not list or len(shape) > MAX_AXES:
-        raise ProtocolError(
-            f"{side}[{place}].shape: expected a list of at most {MAX_AXES} lengths, found {_shown(shape)}"
-        )
-    for length in shape:
-        if type(length) is not int or length < 0:
-            raise ProtocolError(f"{side}[{place}].shape: expected lengths of 0 or more, found {_shown(length)}")
-        count *= length
-    return count
 
 
 def _array(
     data: Any, datatype: str, shape: list[int], count: int, side: str, place: int, booleans: bool
 ) -> npt.NDArray[Any]:
     if type(data) is not list:
-        raise ProtocolError(f"{side}[{place}].data: expected a list, found {_shown(data)}")
+        raise ProtocolError(f"{side}[{place}].data: expected a list, found {shown(data)}")
     flat = data
     if data and type(data[0]) is list:
         flat = _flat(data, shape, f"{side}[{place}].data")
     if len(flat) != count:
-        raise ProtocolError(f"{side}[{place}].data: shape {shape} has {count} elements, found {len(flat)}")
+        raise ProtocolError(
+            f"{side}[{place}].data: shape {shown(shape)} has {shown(count)} elements, found {len(flat)}"
+        )
     if datatype == "BYTES":
         return _texts(flat, f"{side}[{place}].data").reshape(shape)
     return _numbers(flat, datatype, side, place, booleans).reshape(shape)
@@ -294,7 +287,9 @@ def _flat(data: list[Any], shape: list[int], where: str) -> list[Any]:
     flat = [data]
     for length in shape:
         if not all(type(one) is list and len(one) == length for one in flat):
-            raise ProtocolError(f"{where}: is not nested as shape {shape} says; give the elements in one flat list")
+            raise ProtocolError(
+                f"{where}: is not nested as shape {shown(shape)} says; give the elements in one flat list"
+            )
         flat = list(chain.from_iterable(flat))
     return flat
 
@@ -313,15 +308,15 @@ def _numbers(flat: list[Any], datatype: str, side: str, place: int, booleans: bo
         struct.pack_into(f"<{len(flat)}{_FORMATS[datatype]}", data, 0, *flat)
     except (struct.error, OverflowError):
         wrong = next((one for one in flat if type(one) not in wanted), None)
-        found = "a number that does not fit" if wrong is None and None not in flat else _shown(wrong)
+        found = "a number that does not fit" if wrong is None and None not in flat else shown(wrong)
         raise ProtocolError(f"{side}[{place}].data: expected {datatype}, found {found}") from None
     return np.frombuffer(data, DTYPES[datatype])
 
 
 def _texts(flat: list[Any], where: str) -> npt.NDArray[Any]:
-    wrong = next((one for one in flat if type(one) is not str), None)
-    if wrong is not None:
-        raise ProtocolError(f"{where}: expected BYTES as strings, found {_shown(wrong)}")
+    if not _STRINGS.issuperset(map(type, flat)):
+        wrong = next(one for one in flat if type(one) is not str)
+        raise ProtocolError(f"{where}: expected BYTES as strings, found {shown(wrong)}")
     found = np.empty(len(flat), object)
     found[:] = [text.encode() for text in flat]
     return found
@@ -332,41 +327,35 @@ def _parameters(given: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if parameters is None:
         return NO_PARAMETERS
     if type(parameters) is not dict:
-        raise ProtocolError(f"{where}parameters: expected an object, found {_shown(parameters)}")
+        raise ProtocolError(f"{where}parameters: expected an object, found {shown(parameters)}")
     for key, value in parameters.items():
         if not isinstance(value, str | int | float):
             raise ProtocolError(
-                f"{where}parameters.{key}: expected a string, a number or a boolean, found {_shown(value)}"
+                f"{where}parameters.{key}: expected a string, a number or a boolean, found {shown(value)}"
             )
     return parameters
 
 
 def _requested(given: Any) -> list[RequestedOutput]:
     if type(given) is not list:
-        raise ProtocolError(f"outputs: expected a list, found {_shown(given)}")
+        raise ProtocolError(f"outputs: expected a list, found {shown(given)}")
     outputs = []
     for place, one in enumerate(given):
         name = one.get("name") if type(one) is dict else None
         if type(name) is not str or not name:
-            raise ProtocolError(f"outputs[{place}]: expected an object with a name, found {_shown(one)}")
+            raise ProtocolError(f"outputs[{place}]: expected an object with a name, found {shown(one)}")
         parameters = _parameters(one, f"outputs[{place}].")
         flag = _flag(parameters, "binary_data", f"outputs[{place}].parameters")
         outputs.append(RequestedOutput(name, flag, parameters))
-    _distinct("outputs", [one.name for one in outputs])
+    distinct("outputs", [one.name for one in outputs])
     return outputs
 
 
 def _flag(parameters: Mapping[str, Any], key: str, where: str) -> bool | None:
     value = parameters.get(key)
     if value is not None and not isinstance(value, bool):
-        raise ProtocolError(f"{where}.{key}: expected true or false, found {_shown(value)}")
+        raise ProtocolError(f"{where}.{key}: expected true or false, found {shown(value)}")
     return value
-
-
-def _distinct(side: str, names: list[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ProtocolError(f"{side}: the name {twice!r} stands twice; keep one of them")
 
 
 def _head(tensor: Tensor) -> dict[str, Any]:
@@ -390,6 +379,11 @@ def _with_data(tensor: Tensor) -> dict[str, Any]:
     return head
 
 
+def _without_binary(output: RequestedOutput) -> dict[str, Any]:
+    rest = {key: value for key, value in output.parameters.items() if key != "binary_data"}
+    return {"name": output.name, "parameters": rest} if rest else {"name": output.name}
+
+
 def _binary(output: RequestedOutput) -> dict[str, bool]:
     return {} if output.binary is None else {"binary_data": output.binary}
 
@@ -401,10 +395,3 @@ def _refuse_infinite(tensors: Sequence[Tensor]) -> None:
                 f"{tensor.name!r} has numbers that are not finite (NaN or infinity) and so no JSON form; "
                 "ask for it with binary_data: true"
             )
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -6,6 +6,8 @@ What is made for every request is a named tuple: it costs a third of a frozen da
 from __future__ import annotations
 
 import math
+import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,8 +16,17 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from airflow_agentic.exceptions import ProtocolError
 from airflow_agentic.openinference.datatypes import DTYPES, datatype_of
 from airflow_agentic.spec.model import Datatype
+
+MAX_AXES: Final = 32
+MAX_EMPTY: Final = 2**56
+"""The most that the lengths of an array without elements may multiply to, those of 0 left out: NumPy's own bound."""
+
+_SHORT: Final = reprlib.Repr()
+"""Of a value that may be large, and nested deeper than Python's own ``repr`` goes."""
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -137,3 +148,41 @@ class ModelMetadata:
 def elements(shape: Sequence[int]) -> int:
     """How many elements a tensor of ``shape`` has."""
     return math.prod(shape)
+
+
+def counted(shape: Any, side: str, place: int) -> int:
+    """How many elements a tensor of a message has.
+
+    :param shape: as the message has it; nothing is taken for granted.
+    :raises ProtocolError: it is no shape, or longer than an array can be.
+    """
+    count = 1
+    if type(shape) is not list or len(shape) > MAX_AXES:
+        raise ProtocolError(
+            f"{side}[{place}].shape: expected a list of at most {MAX_AXES} lengths, found {shown(shape)}"
+        )
+    for length in shape:
+        if type(length) is not int or length < 0:
+            raise ProtocolError(f"{side}[{place}].shape: expected lengths of 0 or more, found {shown(length)}")
+        count *= length
+    if count == 0 and math.prod(filter(None, shape)) > MAX_EMPTY:
+        raise ProtocolError(f"{side}[{place}].shape: {shown(shape)} is longer than an array can be")
+    return count
+
+
+def distinct(side: str, names: list[str]) -> None:
+    """Refuse a list in which a name stands twice.
+
+    :raises ProtocolError: with that name.
+    """
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        raise ProtocolError(f"{side}: the name {twice!r} stands twice; keep one of them")
+
+
+def shown(value: Any) -> str:
+    """``value`` in a message, short."""
+    if value is None:
+        return "nothing"
+    text = _SHORT.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

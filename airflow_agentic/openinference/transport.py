@@ -75,7 +75,7 @@ class Transport:
     :raises ServiceRefusedError: the CA file cannot be used.
     """
 
-    def __init__(self, service: ServiceSpec) -> None:
+    def __init__(self, service: ServiceSpec, token: str | None = None) -> None:
         try:
             import aiohttp
             from yarl import URL
@@ -84,7 +84,7 @@ class Transport:
         self._aiohttp = aiohttp
         self._url = URL
         self._limit = service.max_response
-        self._token = BearerToken(service.token)
+        self._token = BearerToken(service.token, token)
         self._urls: dict[tuple[str, str], URL] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=service.concurrency, ssl=_tls(service.ca_file)),

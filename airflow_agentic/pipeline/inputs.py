@@ -24,12 +24,13 @@ from airflow_agentic.pipeline import formats
 from airflow_agentic.pipeline.features import KINDS
 from airflow_agentic.pipeline.files import File, Found, find, identity, lost
 from airflow_agentic.pipeline.formats import Line, Place
-from airflow_agentic.pipeline.records import CHUNK_BYTES, CHUNK_ROWS, FileRef, Row, RowRules, normalise
+from airflow_agentic.pipeline.records import CHUNK_BYTES, CHUNK_ROWS, FileRef, Row, RowRules, normalise, normalise_one
 from airflow_agentic.pipeline.uris import AllowedUris
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from airflow_agentic.pipeline.plain import PlainRecords
     from airflow_agentic.spec.workflow import ColumnType
 
 Format = Literal["auto", "jsonl", "json", "csv", "parquet", "text", "files"]
@@ -120,13 +121,34 @@ def inline_records(
     if not values:
         raise InputError("there are no records; give at least one")
     folder = None if base is None else os.path.abspath(base)
-    rows = (
-        Row(_inline(value, folder), f"records[{index}]", folder, len(value) if isinstance(value, str | bytes) else 64)
-        for index, value in enumerate(values)
-    )
-    declared = {name: KINDS[kind] for name, kind in (features or {}).items()}
-    rules = RowRules(allowed=_allowed(folder, allowed_uris), task=task, features=declared)
+    rows = (_inline_row(value, index, folder) for index, value in enumerate(values))
+    rules = _inline_rules(task, folder, features, allowed_uris)
     return pa.concat_tables(normalise(rows, rules, chunk_rows=max(len(values), CHUNK_ROWS), chunk_bytes=2**62))
+
+
+def inline_record(
+    value: object,
+    *,
+    task: str | None = None,
+    base: Path | None = None,
+    features: Mapping[str, ColumnType] | None = None,
+    allowed_uris: Sequence[str] | None = (),
+) -> PlainRecords:
+    """What :func:`inline_records` makes of one value, in plain values; the parameters are the same."""
+    folder = None if base is None else os.path.abspath(base)
+    return normalise_one(_inline_row(value, 0, folder), _inline_rules(task, folder, features, allowed_uris))
+
+
+def _inline_row(value: object, index: int, folder: str | None) -> Row:
+    size = len(value) if isinstance(value, str | bytes) else 64
+    return Row(_inline(value, folder), f"records[{index}]", folder, size)
+
+
+def _inline_rules(
+    task: str | None, folder: str | None, features: Mapping[str, ColumnType] | None, allowed: Sequence[str] | None
+) -> RowRules:
+    declared = {name: KINDS[kind] for name, kind in (features or {}).items()}
+    return RowRules(allowed=_allowed(folder, allowed), task=task, features=declared)
 
 
 def fingerprint(source: Input) -> list[dict[str, Any]]:

@@ -12,7 +12,9 @@ from airflow_agentic import tables
 from airflow_agentic.pipeline.texts import codes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from airflow_agentic.tables import Selected
 
 VERDICTS: Final = ("accepted", "rejected")
 """Outcomes of rows that have been asked already."""
@@ -47,6 +49,15 @@ def refusals(selections: Sequence[pa.Table], rows: int, *, otherwise: str) -> pa
             outcome_code, reason_code = divmod(kind, len(texts) + 1)
             errors.append(refusal(names[outcome_code], texts[reason_code - 1] if reason_code else None))
     return pa.array(errors, tables.ERROR).take(pa.array(code))
+
+
+def refusal_of(selections: Iterable[Sequence[Selected]], *, otherwise: str) -> dict[str, Any]:
+    """:func:`refusals` for one record."""
+    for selection in selections:
+        for one in selection:
+            if one.outcome is not None and one.outcome not in VERDICTS:
+                return refusal(one.outcome, one.reason)
+    return refusal(otherwise, None)
 
 
 def refusal(outcome: str, reason: str | None) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Pool:
     def column(self, name: str) -> pa.Array:
         """A column of all of them; names are plain strings here."""
         if name not in self._columns:
-            plain = _plain_field(tables.PREDICTION.field(name)).type
+            plain = plain_field(tables.PREDICTION.field(name)).type
             chunks = [chunk.cast(plain) for part in self._parts for chunk in part.column(name).chunks]
             self._columns[name] = pa.concat_arrays(chunks) if chunks else pa.array([], plain)
         return self._columns[name]
@@ -144,10 +144,11 @@ def failed(rows: Ints, records: pa.Table, errors: pa.StructArray, model: str | N
 
 def computed(count: int, columns: Mapping[str, pa.Array]) -> pa.Table:
     """A prediction table of ``count`` rows from some of its columns; the others are null."""
-    schema = pa.schema([_plain_field(field) for field in tables.PREDICTION])
+    schema = pa.schema([plain_field(field) for field in tables.PREDICTION])
     return pa.table([columns.get(f.name, pa.nulls(count, f.type)) for f in schema], schema=schema)
 
 
-def _plain_field(field_: pa.Field) -> pa.Field:
+def plain_field(field_: pa.Field) -> pa.Field:
+    """A field of a prediction table whose names are plain strings."""
     plain = pa.string() if pa.types.is_dictionary(field_.type) else field_.type
     return pa.field(field_.name, plain)

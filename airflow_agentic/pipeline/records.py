@@ -27,6 +27,7 @@ from airflow_agentic import tables
 from airflow_agentic.exceptions import InputError, RecordError
 from airflow_agentic.pipeline.features import FeatureColumns, Scalar, describe, scalar, unicode_text
 from airflow_agentic.pipeline.identity import SeenIds, derive
+from airflow_agentic.pipeline.plain import PlainRecords
 from airflow_agentic.pipeline.uris import AllowedUris, resolve
 
 CHUNK_ROWS: Final = 8192
@@ -41,6 +42,7 @@ TEXT_FIELDS: Final = frozenset({"record_id", "id", "task", "language", "text", "
 """Fields that are text whatever they look like: the id ``007`` is no number."""
 _IS_NUMBER: Final = {name: kind == pa.float64() for name, kind in tables.REQUIREMENTS.items()}
 """The fields of a record's requirements, and whether each is a number."""
+_NO_INPUT: Final[dict[str, Any]] = dict.fromkeys(field.name for field in tables.INPUT)
 _RESERVED: Final = frozenset({"position", "error"})
 
 
@@ -64,8 +66,8 @@ class Row(NamedTuple):
     """Where its relative URIs start."""
     size: int
     """Bytes, about; chunks are cut by it."""
-    error: str | None = None
-    """Why it could not be read; ``value`` is then what is left of it."""
+    error: str | RecordError | None = None
+    """Why it could not be read; ``value`` is then what is left of it. A text is a ``bad_record``."""
 
 
 @dataclass(slots=True)
@@ -98,13 +100,19 @@ class RowRules:
 
 
 def normalise(
-    rows: Iterable[Row], rules: RowRules, *, chunk_rows: int = CHUNK_ROWS, chunk_bytes: int = CHUNK_BYTES
+    rows: Iterable[Row],
+    rules: RowRules,
+    *,
+    chunk_rows: int = CHUNK_ROWS,
+    chunk_bytes: int = CHUNK_BYTES,
+    start: int = 0,
 ) -> Iterator[pa.Table]:
     """Tables of ``tables.RECORD`` and feature columns, all of one schema; memory is bounded by a chunk.
 
+    :param start: the first row's position in the whole input.
     :raises InputError: a record id stands twice.
     """
-    features, seen, start = FeatureColumns(rules.features, rules.hints), SeenIds(), 0
+    features, seen = FeatureColumns(rules.features, rules.hints), SeenIds()
     for chunk in _chunks(rows, chunk_rows, chunk_bytes):
         drafts = [_draft(row, rules) for row in chunk]
         types = features.decide(draft.features for draft in drafts if draft.error is None)
@@ -116,6 +124,27 @@ def normalise(
             raise InputError(_twice(ids, drafts, start, *twice))
         yield _table(ids, drafts, start, types)
         start += len(drafts)
+
+
+def normalise_one(row: Row, rules: RowRules) -> PlainRecords:
+    """What :func:`normalise` makes of one row, in plain values."""
+    features = FeatureColumns(rules.features, rules.hints)
+    draft = _draft(row, rules)
+    types = features.decide([draft.features] if draft.error is None else [])
+    _fit(draft, features)
+    record = {
+        "record_id": draft.record_id or derive(draft.content, 0),
+        "position": 0,
+        "input": None if draft.input is None else {**_NO_INPUT, **draft.input},
+        **{name: draft.requirements.get(name) for name in tables.REQUIREMENTS},
+        "error": draft.error,
+        **{name: draft.features.get(name) for name in types},
+    }
+    return PlainRecords([record], _schema(types))
+
+
+def _schema(types: Mapping[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([*tables.RECORD, *types.items()], metadata=tables.RECORD.metadata) if types else tables.RECORD
 
 
 def _chunks(rows: Iterable[Row], most_rows: int, most_bytes: int) -> Iterator[list[Row]]:
@@ -164,7 +193,7 @@ def _table(ids: Sequence[str], drafts: Sequence[_Draft], start: int, types: Mapp
         "error": pa.array([draft.error for draft in drafts], tables.ERROR),
         **{name: pa.array([draft.features.get(name) for draft in drafts], kind) for name, kind in types.items()},
     }
-    schema = pa.schema([*tables.RECORD, *types.items()], metadata=tables.RECORD.metadata)
+    schema = _schema(types)
     return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
@@ -176,7 +205,7 @@ def _draft(row: Row, rules: RowRules) -> _Draft:
         elif row.error is None:
             _set_input(draft, *_whole(row.value))
         if row.error is not None:
-            raise RecordError("bad_record", row.error)
+            raise row.error if isinstance(row.error, RecordError) else RecordError("bad_record", row.error)
     except RecordError as error:
         draft.fail(error)
         draft.content = _shown(row.value)

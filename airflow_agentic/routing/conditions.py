@@ -102,6 +102,11 @@ class Condition:
         value, reason = self._program.run(values)
         return Verdict(value, reason)
 
+    def evaluate_as_shard(self, values: Mapping[str, object]) -> Verdict:
+        """:meth:`evaluate_one`, with the reason in the words of :meth:`evaluate` where it cannot be evaluated."""
+        verdict = self.evaluate_one(values)
+        return verdict if verdict.value is not None else self._evaluate_row(values)
+
     def _evaluate_row(self, values: Mapping[str, object]) -> Verdict:
         types = dict(self.columns)
         try:

@@ -233,7 +233,7 @@ class _Walk:
         infos = [self.decider.models[candidate.model] for candidate in pick.candidates if candidate.model is not None]
         kind_of, kinds = reasons(self.shard.records, rows, infos, pick.require, by_task=pick.by_task)
         for part, kind in parts(kind_of, len(kinds)):
-            able, dropped = _sorted_out(pick.candidates, kinds[kind])
+            able, dropped = sorted_out(pick.candidates, kinds[kind])
             said = joined_reasons(reason, why_dropped(dropped, self.decider.models))
             if able:
                 self._enter(pick, able, rows[part], rule, said)
@@ -288,15 +288,18 @@ class _Walk:
         if pick.policy == "least-loaded":
             best = min(range(len(able)), key=lambda index: (self.decider.load.get(able[index].model or "", 0), index))
             return [(able[best], rows, f"{able[best].name} is least loaded")]
-        return [self._best(pick, able, rows)]
-
-    def _best(self, pick: Pick, able: list[Candidate], rows: Rows) -> tuple[Candidate, Rows, str]:
-        ranked = scores([self.decider.models[str(one.model)] for one in able], pick.policy, pick.weights)
-        best = max(range(len(able)), key=lambda index: (ranked[index], -index))
-        return able[best], rows, best_said(pick.policy, able[best].name, ranked[best], len(able))
+        chosen, why = best_of(pick, able, self.decider.models)
+        return [(chosen, rows, why)]
 
 
-def _sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:
+def best_of(pick: Pick, able: Sequence[Candidate], models: Mapping[str, ModelInfo]) -> tuple[Candidate, str]:
+    """The best of ``able`` by the policy of ``pick``, and what is said of it."""
+    ranked = scores([models[str(one.model)] for one in able], pick.policy, pick.weights)
+    best = max(range(len(able)), key=lambda index: (ranked[index], -index))
+    return able[best], best_said(pick.policy, able[best].name, ranked[best], len(able))
+
+
+def sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:
     """Who is able, and why the others are not; a nested pattern finds that out itself."""
     able, dropped = [], {}
     said = iter(why)

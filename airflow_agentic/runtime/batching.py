@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelError, RecordError
 from airflow_agentic.runtime.results import as_record_error, fitting, results, with_errors
+from airflow_agentic.runtime.single import Answer, checked_answer, prediction
 from airflow_agentic.tables import NAME, PREDICTION, RESULT, SCORES
 
 if TYPE_CHECKING:
@@ -72,8 +73,31 @@ def predictions(
     :param latencies: milliseconds a record.
     """
     rows = records.column(ROW) if ROW in records.column_names else pa.array(np.arange(records.num_rows, dtype=np.int32))
+    if found.num_rows == 1:
+        return _prediction(card, rows, records.column("record_id"), found.to_pylist()[0], float(latencies[0]), top_k)
     answers = checked(found, card, top_k=top_k)
     return _predictions(card, rows, records.column("record_id"), answers, latencies)
+
+
+def _prediction(
+    card: ModelCard, rows: Any, record_ids: Any, found: Answer, latency: float, top_k: int | None
+) -> pa.Table:
+    answer = checked_answer(found, card, top_k or card.output.top_k, _needed(card))
+    kind = card.output.score_kind if card.output.classes is not None else None
+    fixed = {
+        "row": _array(rows),
+        "record_id": _array(record_ids),
+        "model": _name(card.name, 1),
+        "model_version": _name(card.version, 1),
+        "score_kind": _name(kind, 1),
+        "reason": _name(None, 1),
+    }
+    cost = card.cost if answer["error"] is None else 0.0
+    return prediction(fixed, {**answer, "latency_ms": latency, "cost": cost, "attempt": 1})
+
+
+def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column if isinstance(column, pa.Array) else column.combine_chunks()
 
 
 def cuts(records: pa.Table, card: ModelCard) -> Iterator[tuple[int, int]]:

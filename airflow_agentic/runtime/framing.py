@@ -5,13 +5,13 @@ Two pipes, one each way, strictly request then reply. A message is
 ====================  ==================================================
 4 bytes               length of the header, unsigned, little-endian
 8 bytes               length of the body, likewise
-header                JSON, UTF-8
+header                JSON, UTF-8; spaces fill it to whole words
 body                  an Arrow IPC stream with one table; may be empty
 ====================  ==================================================
 
-Requests: ``{"do": "load", "card": …, …}``, ``{"do": "predict"}`` with the records as body. Replies: ``{}`` with the
-results as body, or ``{"error": {"class": …, "args": […]}}``: a class of ``airflow_agentic.exceptions``. The end of the
-request pipe is the request to end.
+Requests: ``{"do": "load", "card": …, …}``, ``{"do": "predict"}`` with the records as body, ``{"do": "run"}`` with
+arrays. Replies: ``{}`` with the results as body, or ``{"error": {"class": …, "args": […]}}``: a class of
+``airflow_agentic.exceptions``. The end of the request pipe is the request to end.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from airflow_agentic import exceptions
 from airflow_agentic.exceptions import AgenticError, ModelLoadError
 
 LENGTHS: Final = struct.Struct("<IQ")
+_ALIGNMENT: Final = 64
 
 
 def pack(header: dict[str, Any], table: pa.Table | None = None) -> list[memoryview]:
     """A message, as the buffers to write one after the other."""
     text = json.dumps(header).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)  # arrays are views of a message: frameworks read them in whole words
     body = memoryview(b"") if table is None else memoryview(_stream(table))
     return [memoryview(LENGTHS.pack(len(text), len(body)) + text), body]
 

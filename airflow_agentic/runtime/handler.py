@@ -77,7 +77,12 @@ class HandlerSession:
 
     def __init__(self, handler: Any, run: Callable[[Arrays], Arrays]) -> None:
         self._handler = handler
-        self.run = run
+        self._run = run
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """See :class:`~airflow_agentic.runtime.base.Session`."""
+        with _staying():
+            return self._run(inputs)
 
     def close(self) -> None:
         """Call the handler's ``close``."""

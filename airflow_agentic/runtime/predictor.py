@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from airflow_agentic.exceptions import AgenticError, ModelLoadError, ModelMemoryError, ModelUnavailableError
 from airflow_agentic.openinference.tensors import TensorSpec
 from airflow_agentic.runtime.artifacts import resolve
@@ -107,12 +109,19 @@ class CardPredictor:
     def run(self, arrays: Arrays) -> Arrays:
         """Run the model on arrays that are encoded already, past the card's encoder and decoder.
 
-        :raises ModelLoadError: it is a handler that takes records only.
+        :raises ModelLoadError: it is a handler that takes records only, or gives what is no array.
         """
         try:
-            return self._session.run(arrays)
+            found = self._session.run(arrays)
         except MemoryError as error:
             raise self._out_of_memory(error) from error
+        for name, value in found.items():
+            if not isinstance(value, np.ndarray):
+                raise ModelLoadError(
+                    f"model {self._card.name!r} gives {type(value).__name__} as output {name!r}, not an array; "
+                    "set runtime.output_name to another one, or change the model"
+                )
+        return found
 
     @property
     def _session(self) -> Session:

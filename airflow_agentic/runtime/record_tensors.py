@@ -13,7 +13,8 @@ and may be given a second one, ``features``: a JSON object a row with what else 
 the card's ``output``; every tensor has one row a record:
 
 =========  =================================================================================
-classes    ``label`` BYTES; ``score`` FP64, NaN where there is none; ``scores`` BYTES, JSON ``{label: p}``
+classes    ``label`` BYTES; ``score`` FP64, NaN where there is none; ``scores`` BYTES, JSON ``{label: p}`` (a ``p``
+           that is not finite: null), empty where there are none
 value      ``value`` FP64
 embedding  ``embedding`` FP32, ``[rows, length]``
 fields     ``output`` BYTES, JSON
@@ -34,11 +35,12 @@ import orjson
 import pyarrow as pa
 
 from airflow_agentic.exceptions import ProtocolError, RecordError
+from airflow_agentic.openinference.datatypes import DTYPES
 from airflow_agentic.openinference.tensors import Tensor, TensorSpec
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.results import results
-from airflow_agentic.tables import ERROR, INPUT, RECORD, SCORES, error
+from airflow_agentic.tables import ERROR, INPUT, RECORD, REQUIREMENTS, SCORES, error
 
 if TYPE_CHECKING:
     from airflow_agentic.runtime.base import Arrays
@@ -78,7 +80,7 @@ def to_records(card: ModelCard, given: Arrays) -> pa.Table:
 
     :raises ProtocolError: a text is no UTF-8, or features are no JSON objects.
     """
-    values = given[card.input].tolist()
+    values = _rows(given, card.input)
     count = len(values)
     kind = inputs.KINDS[card.input][0]
     as_text = kind in {"text", "struct", "tensor"}
@@ -91,14 +93,33 @@ def to_records(card: ModelCard, given: Arrays) -> pa.Table:
             [pa.array(fields.get(one.name, [None] * count), one.type) for one in INPUT], fields=list(INPUT)
         ),
     }
-    features = _features(given[FEATURES].tolist()) if FEATURES in given else {}
-    if FEATURES in given and len(given[FEATURES]) != count:
-        raise ProtocolError(f"{FEATURES!r} has {len(given[FEATURES])} rows, {card.input!r} has {count}; give one each")
-    arrays = [pa.array(columns.get(one.name, features.pop(one.name, [None] * count)), one.type) for one in RECORD]
+    texts = _rows(given, FEATURES) if FEATURES in given else [b"{}"] * count
+    if len(texts) != count:
+        raise ProtocolError(f"{FEATURES!r} has {len(texts)} rows, {card.input!r} has {count}; give one each")
+    features = _features(texts)
+    for name, type_ in REQUIREMENTS.items():
+        columns[name] = _feature(name, features.pop(name, [None] * count), type_)
+    arrays = [pa.array(columns.get(one.name, [None] * count), one.type) for one in RECORD]
     table = pa.Table.from_arrays(arrays, schema=RECORD)
     for name, column in features.items():
-        table = table.append_column(name, pa.array(column))
+        table = table.append_column(name, _feature(name, column))
     return table
+
+
+def _rows(given: Arrays, name: str) -> list[bytes]:
+    array = given[name]
+    if array.ndim != 1 or array.dtype.kind != "O":
+        raise ProtocolError(f"{name!r} must be BYTES of shape [rows], found {array.dtype} of shape {list(array.shape)}")
+    found: list[bytes] = array.tolist()
+    return found
+
+
+def _feature(name: str, values: list[Any], type_: pa.DataType | None = None) -> pa.Array:
+    try:
+        return pa.array(values, type_)
+    except (pa.ArrowException, OverflowError) as problem:
+        wanted = "of one type" if type_ is None else f"a {type_}"
+        raise ProtocolError(f"{FEATURES!r}: {name!r} must be {wanted} in all rows: {problem}") from None
 
 
 def _text(value: bytes, name: str, row: int) -> str:
@@ -140,7 +161,7 @@ def from_records(card: ModelCard, records: pa.Table) -> tuple[list[Tensor], dict
     if card.runtime.framework == "python":
         known = [name for name in records.column_names if name not in _BASE and name != "row"]
         objects = [
-            {name: value for name, value in record.items() if value is not None}
+            {name: value for name, value in record.items() if value is not None or name not in REQUIREMENTS}
             for record in records.select(known).take(pa.array(rows, pa.int64())).to_pylist()
         ]
         if any(objects):
@@ -179,9 +200,23 @@ def to_results(card: ModelCard, given: Arrays, rows: int) -> pa.Table:
     :raises ProtocolError: an output that the card promises is missing, or has another number of rows.
     """
     for spec in (*output_specs(card), ERROR_SPEC):
-        if spec.name not in given or len(given[spec.name]) != rows:
-            found = "nothing" if spec.name not in given else f"{len(given[spec.name])} rows"
-            raise ProtocolError(f"the server of model {card.name!r} gave {found} of {spec.name!r} for {rows} records")
+        array = given.get(spec.name)
+        wanted = (rows, *spec.shape[1:])
+        if array is None or array.dtype != DTYPES[spec.datatype] or array.shape != wanted:
+            found = "none" if array is None else f"{array.dtype} of shape {list(array.shape)}"
+            raise ProtocolError(
+                f"the server of model {card.name!r} must give {spec.name!r} as {spec.datatype} of shape "
+                f"{list(wanted)}, found {found}"
+            )
+    try:
+        return _results(given, rows)
+    except (ValueError, TypeError, KeyError, AttributeError, pa.ArrowException) as problem:
+        raise ProtocolError(
+            f"the server of model {card.name!r} gave an answer that cannot be read: {type(problem).__name__}: {problem}"
+        ) from None
+
+
+def _results(given: Arrays, rows: int) -> pa.Table:
     errors = [orjson.loads(text) if text else None for text in given[ERRORS].tolist()]
     bad = np.array([one is not None for one in errors], bool)
     columns: dict[str, Any] = {"error": pa.array([_error(one) for one in errors], ERROR)}

@@ -60,6 +60,8 @@ class Options:
     """The names of those to serve; none: all."""
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = None
+    """Where gRPC is answered, too; ``None``: nowhere."""
     workers: int = 1
     allowed_handlers: Sequence[str] = ()
     queue_requests: int = 1000
@@ -181,8 +183,9 @@ def model_server(options: Options) -> ModelServer:
     @asynccontextmanager
     async def lifespan(server: ModelServer) -> AsyncIterator[None]:
         loading = asyncio.create_task(_load(server, options))
-        with draining(server.drain, server.last_call, options.drain):
-            yield
+        async with _grpc(server, options):
+            with draining(server.drain, server.last_call, options.drain):
+                yield
         loading.cancel()
         await asyncio.wait([loading])
         await repository.close()
@@ -190,6 +193,24 @@ def model_server(options: Options) -> ModelServer:
     return ModelServer(
         repository, lifespan, body_bytes=options.body_bytes, arriving_bytes=max(options.queue_bytes, options.body_bytes)
     )
+
+
+@asynccontextmanager
+async def _grpc(server: ModelServer, options: Options) -> AsyncIterator[None]:
+    """While it lasts, gRPC is answered, where a port is given for it."""
+    if options.grpc_port is None:
+        yield
+        return
+    from airflow_agentic.serving.grpc import GrpcServer
+
+    service = GrpcServer(server.repository, lambda: server.draining, message_bytes=options.body_bytes)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    port = await service.start(f"{host}:{options.grpc_port}", shared=options.workers > 1)
+    log.info("gRPC listens at %s:%d", host, port)
+    try:
+        yield
+    finally:
+        await service.stop(options.grace)
 
 
 async def _load(server: ModelServer, options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -19,3 +20,10 @@ def s3_endpoint() -> Iterator[str]:
     require(find_spec("moto"), "needs an S3 server: pip install 'moto[server]'")
     with moto_server() as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def triton_before_tensorflow() -> None:
+    """triton, which torch brings, crashes the process if it is loaded after TensorFlow: each has an LLVM of its own."""
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401

@@ -12,6 +12,7 @@ import pytest
 from builders import workflow
 from executing import ALLOWED, CARDS, World, batched, comparable, coordinated, records, started, worked
 
+from airflow_agentic import tables
 from airflow_agentic.artifacts import Store
 from airflow_agentic.coordinator import ModelPool
 from airflow_agentic.coordinator.batch import answer_run
@@ -131,7 +132,7 @@ def plan_of(name: str) -> Plan:
 def expected_of(name: str, lost: str | None = None) -> list[dict[str, Any]]:
     """What the Coordinator answers, with all well or one model lost."""
     world = World(lost=frozenset({lost} if lost else ()))
-    return comparable(coordinated(plan_of(name), records(), world))
+    return comparable(coordinated(plan_of(name), records(), world, few=0))
 
 
 def models_of(plan: Plan) -> list[str]:
@@ -179,6 +180,20 @@ def test_one_model_lost(name: str) -> None:
         assert_same(comparable(batched(plan, shard, World(lost=frozenset({model})))), expected)
         codes = {member["error"] for row in expected for member in row["predictions"] if member["model"] == model}
         assert codes <= {"model_unavailable", "no_input"}
+
+
+@every_workflow
+def test_few_records(name: str) -> None:
+    """Record by record between the calls of models, as a batch of few is answered: to the last bit and word."""
+    plan, shard = plan_of(name), records()
+    for lost in (None, *models_of(plan)):
+        found = []
+        for few in (0, len(shard)):
+            world = World(lost=frozenset({lost} if lost else ()))
+            answers = coordinated(plan, shard, world, few=few)
+            assert answers.schema.equals(tables.ANSWER)
+            found.append((answers.drop_columns(["latency_ms"]).to_pylist(), world.calls))
+        assert found[0] == found[1]
 
 
 @every_workflow

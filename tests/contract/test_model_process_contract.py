@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -11,6 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import tiny_models as tiny
@@ -21,24 +21,23 @@ from airflow_agentic.exceptions import (
     HandlerNotAllowedError,
     ModelLoadError,
     ModelUnavailableError,
+    RecordError,
 )
+from airflow_agentic.openinference.tensors import Tensor
 from airflow_agentic.runtime import ModelProcess, Predictor, open_predictor, predict_records, start
+from airflow_agentic.runtime.base import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from airflow_agentic.runtime.predictor import CardPredictor
     from airflow_agentic.spec.model import ModelCard
 
 ALLOWED = ["tiny_models"]
 MEASURED = ["latency_ms"]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _triton_before_tensorflow() -> None:
-    """triton, which torch brings, crashes the process if it is loaded after TensorFlow: each has an LLVM of its own."""
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401
+pytestmark = pytest.mark.usefixtures("triton_before_tensorflow")
 
 
 def moody_card(folder: Path, **card: Any) -> ModelCard:
@@ -77,26 +76,64 @@ class SameAnswers:
     def records(self) -> pa.Table:
         return pa.concat_tables([tiny.tabular_records(), tiny.records([("text", "not a struct")])])
 
-    def test_same_answers(self, tmp_path: Path) -> None:
-        card = self.card(tmp_path)
-        found = []
+    def both(self, folder: Path) -> Iterator[CardPredictor | ModelProcess]:
+        """Inline and in a process, loaded."""
+        card = self.card(folder)
         for predictor in (
             open_predictor(card, allowed_handlers=ALLOWED),
             ModelProcess(card, allowed_handlers=ALLOWED),
         ):
             predictor.load()
-            found.append(predict_records(predictor, card, self.records()).drop_columns(MEASURED).to_pylist())
+            yield predictor
             predictor.close()
+
+    def test_same_answers(self, tmp_path: Path) -> None:
+        card = self.card(tmp_path)
+        found = [
+            predict_records(predictor, card, self.records()).drop_columns(MEASURED).to_pylist()
+            for predictor in self.both(tmp_path)
+        ]
         assert found[0] == found[1]
         assert found[0][-1]["error"]["code"] in {"wrong_input", "model_error"}
 
 
-class TestHandler(SameAnswers):
+class SameArrays(SameAnswers):
+    """So are the arrays of a model that takes arrays."""
+
+    def test_same_arrays(self, tmp_path: Path) -> None:
+        rows = np.repeat(tiny.ROWS, 5, axis=0).astype(np.float32)
+        rows.flags.writeable = False  # as those of a request are
+        found = [(predictor.run({"": rows}), predictor.signature) for predictor in self.both(tmp_path)]
+        assert found[0][1] == found[1][1]
+        (inline,), (process,) = found[0][0].values(), found[1][0].values()
+        assert list(found[0][0]) == list(found[1][0])
+        assert (inline.dtype, inline.tolist()) == (process.dtype, process.tolist())
+        np.testing.assert_allclose(inline, tiny.logits(rows), atol=1e-5)
+
+
+class SameRefusal(SameAnswers):
+    """So is why a model takes none."""
+
+    def test_takes_no_arrays(self, tmp_path: Path) -> None:
+        for predictor in self.both(tmp_path):
+            with pytest.raises(ModelLoadError) as caught:
+                predictor.run({"": tiny.ROWS})
+            assert str(caught.value) == (
+                f"model {self.card(tmp_path).name!r}: its handler takes records; to take tensors as they are, give it "
+                "a run(arrays), names to arrays, batch axis first"
+            )
+            if isinstance(predictor, ModelProcess):
+                assert predictor.signature == UNKNOWN
+            else:
+                assert not predictor.takes_arrays
+
+
+class TestHandler(SameRefusal):
     def card(self, folder):
         return tiny.tabular_card(folder, framework="python", handler="tiny_models:Classifier")
 
 
-class TestMoodyHandler(SameAnswers):
+class TestMoodyHandler(SameRefusal):
     def card(self, folder):
         return moody_card(folder)
 
@@ -104,13 +141,13 @@ class TestMoodyHandler(SameAnswers):
         return texts("good", "record error", "", "bad", "raise")
 
 
-class TestOnnx(SameAnswers):
+class TestOnnx(SameArrays):
     def card(self, folder):
         (folder / "tiny.onnx").write_bytes(tiny.onnx_model().SerializeToString())
         return tiny.tabular_card(folder, framework="onnx", artifact="tiny.onnx")
 
 
-class TestTorch(SameAnswers):
+class TestTorch(SameArrays):
     def card(self, folder):
         import torch
 
@@ -120,13 +157,59 @@ class TestTorch(SameAnswers):
         )
 
 
-class TestTensorFlow(SameAnswers):
+class TestTensorFlow(SameArrays):
     def card(self, folder):
         import tensorflow as tf
 
         module = tiny.tf_module()
         tf.saved_model.save(module, str(folder / "tiny"), signatures=module.__call__.get_concrete_function())
         return tiny.tabular_card(folder, framework="tensorflow", artifact="tiny")
+
+
+class TestLiteRT(SameArrays):
+    def card(self, folder):
+        (folder / "tiny.tflite").write_bytes(tiny.litert_model())
+        return tiny.tabular_card(folder, framework="litert", artifact="tiny.tflite")
+
+
+class TestArrayHandler(SameArrays):
+    def card(self, folder):
+        return tiny.tabular_card(folder, framework="python", handler="tiny_models:OfArrays")
+
+    def test_what_is_no_array(self, tmp_path: Path) -> None:
+        for predictor in self.both(tmp_path):
+            with pytest.raises(ModelLoadError) as caught:
+                predictor.run({"": np.zeros((100, 4), np.float32)})
+            assert str(caught.value) == (
+                "model 'tiny' gives list as output 'logits', not an array; set runtime.output_name to another one, "
+                "or change the model"
+            )
+
+
+class TestStrings(SameAnswers):
+    """Strings come to a framework as it wants them, and go out as bytes."""
+
+    def card(self, folder):
+        from onnx import TensorProto
+
+        (folder / "echo.onnx").write_bytes(tiny.onnx_echo(TensorProto.STRING, ["n"]).SerializeToString())
+        return tiny.tabular_card(folder, framework="onnx", artifact="echo.onnx")
+
+    def test_same_answers(self, tmp_path):
+        texts_in = np.array(["é".encode(), b"", b"a\0"], object)
+        found = [
+            Tensor.of("y", predictor.run({"x": texts_in})["y"]).array.tolist() for predictor in self.both(tmp_path)
+        ]
+        assert found == [["é".encode(), b"", b"a\0"]] * 2
+
+    def test_bytes_that_are_no_text(self, tmp_path: Path) -> None:
+        for predictor in self.both(tmp_path):
+            with pytest.raises(RecordError) as caught:
+                predictor.run({"x": np.array([b"\xff"], object)})
+            assert str(caught.value) == (
+                "input 'x' has a text that is no UTF-8: 'utf-8' codec can't decode byte 0xff in position 0: "
+                "invalid start byte"
+            )
 
 
 def test_is_a_predictor(moody: ModelProcess) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,18 +23,12 @@ if TYPE_CHECKING:
 ALLOWED = ["tiny_models"]
 
 pytestmark = [
+    pytest.mark.usefixtures("triton_before_tensorflow"),
     # said while the tests make their models, not while one is used
     pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning"),  # torch 2.14 and newer
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _triton_before_tensorflow() -> None:
-    """triton, which torch brings, crashes the process if it is loaded after TensorFlow: each has an LLVM of its own."""
-    with contextlib.suppress(ImportError):
-        import triton  # noqa: F401
 
 
 class PredictorContract:
@@ -122,6 +115,19 @@ class PredictorContract:
 
 class ArtifactContract(PredictorContract):
     """Predictors of an artifact."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def arrays(cls) -> dict[str, np.ndarray]:
+        rows = tiny.ROWS.astype(np.float32)
+        rows.flags.writeable = False  # as those of a request are
+        return {"": rows}
+
+    def test_runs_arrays_past_encoder_and_decoder(self, predictor, arrays, expected) -> None:
+        assert predictor.takes_arrays
+        (found,) = predictor.run(arrays).values()
+        powers = np.exp(found.astype(np.float64))
+        np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), expected, atol=self.tolerance)
 
     def test_a_missing_artifact(self, card: ModelCard) -> None:
         gone = card.model_copy(update={"runtime": card.runtime.model_copy(update={"artifact": "gone"})})
@@ -233,13 +239,8 @@ class TestLiteRT(ArtifactContract):
     @pytest.fixture(scope="class")
     @classmethod
     def card(cls, tmp_path_factory):
-        import tensorflow as tf
-
         folder = tmp_path_factory.mktemp("litert")
-        module = tiny.tf_module()
-        function = module.__call__.get_concrete_function()
-        converted = tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
-        (folder / "tiny.tflite").write_bytes(converted)
+        (folder / "tiny.tflite").write_bytes(tiny.litert_model())
         return tiny.tabular_card(folder, framework="litert", artifact="tiny.tflite")
 
 
@@ -299,6 +300,13 @@ class TestHandlerClassOfOne(PredictorContract):
     @classmethod
     def card(cls, tmp_path_factory):
         return tiny.tabular_card(tmp_path_factory.mktemp("one"), framework="python", handler="tiny_models:OneByOne")
+
+
+class TestHandlerClassOfArrays(PredictorContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def card(cls, tmp_path_factory):
+        return tiny.tabular_card(tmp_path_factory.mktemp("of"), framework="python", handler="tiny_models:OfArrays")
 
 
 class TestOpenInference(PredictorContract):
@@ -386,3 +394,16 @@ class TestTransformers(ArtifactContract):
         with torch.no_grad():
             rows = [model(torch.tensor([tokenizer.encode(text).ids])).logits[0].softmax(0) for text in cls.TEXTS]
         return np.array([row.numpy() for row in rows])
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def arrays(cls, folder):
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(folder / "tiny" / "tokenizer.json"))
+        tokenizer.enable_padding()
+        found = tokenizer.encode_batch(list(cls.TEXTS))
+        return {
+            "input_ids": np.array([one.ids for one in found]),
+            "attention_mask": np.array([one.attention_mask for one in found]),
+        }

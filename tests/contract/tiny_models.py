@@ -143,6 +143,24 @@ def onnx_model() -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
 
 
+def onnx_echo(kind: int, shape: list[Any] | None) -> Any:
+    """A graph that gives its input ``x`` as ``y``."""
+    from onnx import helper
+
+    tensors = [helper.make_tensor_value_info(name, kind, shape) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "echo", tensors[:1], tensors[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+
+
+def litert_model() -> bytes:
+    import tensorflow as tf
+
+    module = tf_module()
+    function = module.__call__.get_concrete_function()
+    converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
+    return converted
+
+
 # python handlers
 
 
@@ -167,6 +185,14 @@ class Classifier:
             raise RuntimeError("load was not called")
         texts = batch.column("input").combine_chunks().field("text").to_pylist()
         return [classify({key: value * self._factor for key, value in json.loads(text).items()}) for text in texts]
+
+
+class OfArrays:
+    """A handler that is a class and takes arrays."""
+
+    def run(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        (rows,) = arrays.values()
+        return {"logits": logits(rows)} if len(rows) < 100 else {"logits": logits(rows).tolist()}
 
 
 class OneByOne:

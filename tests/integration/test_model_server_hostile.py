@@ -72,11 +72,13 @@ async def test_a_thousand_slow_clients_hold_up_no_quick_one(server: Server) -> N
             writer.close()
 
 
-async def test_a_body_longer_than_it_says_is_answered_and_the_rest_is_no_request(server: Server) -> None:
+async def test_what_follows_a_body_is_no_request_and_ends_the_connection(server: Server) -> None:
     reader, writer = await connect(server)
-    writer.write(head(len(TEXT)) + TEXT + b"and more\r\n\r\n")
+    writer.write(head(len(TEXT)) + TEXT)
     assert (await answered(reader))[0] == 200
-    await reader.read()
+    writer.write(b"and more\r\n\r\n")
+    assert (await answered(reader))[0] == 400
+    assert await reader.read() == b""
     writer.close()
 
 

@@ -16,7 +16,7 @@ from builders import API_VERSION, card_data
 from typer.testing import CliRunner
 
 from airflow_agentic.cli.app import app
-from airflow_agentic.cli.render import answer_document
+from airflow_agentic.pipeline.document import answer_document
 from airflow_agentic.project import Workflow
 
 if TYPE_CHECKING:

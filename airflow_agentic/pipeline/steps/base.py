@@ -40,6 +40,10 @@ class Step(Protocol):
         """
         ...
 
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """:meth:`apply` for a record in plain values, where that is simple; ``None`` where only :meth:`apply` can."""
+        ...
+
 
 class StepModel(Strict):
     """A step whose options are its fields."""
@@ -51,6 +55,10 @@ class StepModel(Strict):
     def apply(self, records: pa.Table) -> pa.Table:
         """See :class:`Step`."""
         raise NotImplementedError
+
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Left to :meth:`apply`, unless a step says otherwise."""
+        return None
 
 
 STEPS: Final[dict[str, type[StepModel]]] = {}
@@ -148,6 +156,12 @@ def usable(records: pa.Table, *kinds: str) -> pa.BooleanArray:
     if not kinds:
         return clean
     return pc.and_(clean, pc.fill_null(pc.is_in(input_field(records, "kind"), pa.array(kinds)), False))
+
+
+def usable_one(record: Mapping[str, Any], *kinds: str) -> bool:
+    """:func:`usable` of one record in plain values."""
+    given = record["input"]
+    return record["error"] is None and given is not None and given["kind"] in kinds
 
 
 def with_column(records: pa.Table, name: str, values: Any, kind: pa.DataType) -> pa.Table:

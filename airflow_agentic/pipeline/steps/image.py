@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import MissingExtraError
 from airflow_agentic.foreign import open_image, open_local
-from airflow_agentic.pipeline.steps.base import StepModel, input_field, register, usable, with_column, with_errors
+from airflow_agentic.pipeline.steps.base import (
+    StepModel,
+    input_field,
+    register,
+    usable,
+    usable_one,
+    with_column,
+    with_errors,
+)
 from airflow_agentic.pipeline.uris import is_remote
 
 if TYPE_CHECKING:
@@ -71,6 +79,10 @@ class ImageInfo(StepModel):
             records = with_column(records, name, values, kind)
         problems = pa.array([info.problem for info in infos], pa.string())
         return with_errors(records, "bad_image", problems.is_valid(), problems)
+
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What cannot be an image needs no reading."""
+        return None if usable_one(record, "bytes", "uri") else {**record, **dict.fromkeys(self.columns())}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from airflow_agentic.exceptions import MissingExtraError
-from airflow_agentic.pipeline.steps.base import StepModel, input_field, register, usable, with_column
+from airflow_agentic.pipeline.steps.base import StepModel, input_field, register, usable, usable_one, with_column
 
 LOOKED_AT: Final = 1000
 """Characters of a text that decide its language."""
@@ -70,6 +70,10 @@ class DetectLanguage(StepModel):
             if found is not None and found[1] >= self.min_score:
                 languages[row] = found[0]
         return with_column(records, "language", languages, pa.string())
+
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Nothing is detected where the language is known, or in what is no text."""
+        return None if usable_one(record, "text") and record["language"] is None else record
 
 
 def by_script(text: str) -> tuple[str, float] | None:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from airflow_agentic.pipeline.steps.base import StepModel, input_field, register, usable, with_column, with_texts
+from airflow_agentic.pipeline.steps.base import (
+    StepModel,
+    input_field,
+    register,
+    usable,
+    usable_one,
+    with_column,
+    with_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SPACE: Final = r"\s\p{Z}\x{0B}\x{1C}-\x{1F}\x{85}"
 """What Unicode calls white space; RE2's own ``\\s`` knows only ASCII."""
+_SPACES: Final = re.compile(r"\s+")
+"""The same for Python."""
+_FIRST_COMBINING: Final = "\N{COMBINING GRAVE ACCENT}"
+"""NFC changes no text of characters before it only."""
 
 
 @register("normalize_text")
@@ -41,6 +54,20 @@ class NormalizeText(StepModel):
             texts = pc.utf8_lower(texts)
         return with_texts(records, texts, usable(records, "text"))
 
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Latin letters are their own normal form; other text is left to Arrow, whose Unicode version decides."""
+        if not usable_one(record, "text"):
+            return record
+        text = record["input"]["text"]
+        simple = text.isascii() or (self.form == "NFC" and not self.lower and max(text) < _FIRST_COMBINING)
+        if not simple:
+            return None
+        if self.collapse:
+            text = _SPACES.sub(" ", text)
+        if self.strip:
+            text = text.strip()
+        return _with_text(record, text.lower() if self.lower else text)
+
 
 @register("truncate_text")
 class TruncateText(StepModel):
@@ -53,6 +80,10 @@ class TruncateText(StepModel):
         """See :class:`~airflow_agentic.pipeline.steps.base.Step`."""
         texts = pc.utf8_slice_codeunits(input_field(records, "text"), 0, self.chars)
         return with_texts(records, texts, usable(records, "text"))
+
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See :class:`~airflow_agentic.pipeline.steps.base.Step`."""
+        return _with_text(record, record["input"]["text"][: self.chars]) if usable_one(record, "text") else record
 
 
 @register("text_info")
@@ -69,3 +100,14 @@ class TextInfo(StepModel):
         chars = pc.cast(pc.utf8_length(texts), pa.int64())
         words = pc.cast(pc.count_substring_regex(texts, f"[^{_SPACE}]+"), pa.int64())
         return with_column(with_column(records, "text_chars", chars, pa.int64()), "text_words", words, pa.int64())
+
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """See :class:`~airflow_agentic.pipeline.steps.base.Step`."""
+        if not usable_one(record, "text"):
+            return {**record, "text_chars": None, "text_words": None}
+        text = record["input"]["text"]
+        return {**record, "text_chars": len(text), "text_words": len(text.split())}
+
+
+def _with_text(record: Mapping[str, Any], text: str) -> Mapping[str, Any]:
+    return {**record, "input": {**record["input"], "text": text}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 
 from airflow_agentic.pipeline.steps.base import StepModel, input_field, register, usable, with_errors
 from airflow_agentic.spec.base import Bytes  # pydantic reads it
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Kind = Literal["text", "bytes", "uri", "struct", "tensor"]
 Kinds = Annotated[tuple[Kind, ...], Field(min_length=1)]
@@ -56,6 +59,24 @@ class Validate(StepModel):
             records = with_errors(records, "missing_field", missing, f"the field {name!r} is required and null here")
         return self._lengths(records)
 
+    def apply_one(self, record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """A record that breaks no rule passes; what is said of others is :meth:`apply`'s."""
+        return record if record["error"] is not None or self._passes(record) else None
+
+    def _passes(self, record: Mapping[str, Any]) -> bool:
+        given = record["input"] or {"kind": None, "text": None, "data": None}
+        if self.kinds is not None and given["kind"] not in self.kinds:
+            return False
+        held = given["text"].encode() if given["text"] is not None else given["data"] or b""
+        if self.max_bytes is not None and len(held) > self.max_bytes:
+            return False
+        if any(_lacks(record, given, name) for name in self.required):
+            return False
+        if given["kind"] != "text":
+            return True
+        chars = len(given["text"])
+        return (self.min_chars or 0) <= chars and (self.max_chars is None or chars <= self.max_chars)
+
     def _size(self, records: pa.Table) -> pa.Array:
         text = pc.binary_length(input_field(records, "text"))
         return pc.cast(pc.coalesce(text, pc.binary_length(input_field(records, "data"))), pa.int64())
@@ -83,6 +104,12 @@ class Validate(StepModel):
 
 def _measured(before: str, numbers: pa.Array, after: str) -> pa.Array:
     return pc.binary_join_element_wise(before, pc.cast(numbers, pa.string()), after, "", null_handling="replace")
+
+
+def _lacks(record: Mapping[str, Any], given: Mapping[str, Any], name: str) -> bool:
+    if name in record:
+        return record[name] is None
+    return given["kind"] != "struct" or _field(given["text"], name) is None
 
 
 def _field(text: str, name: str) -> Any:

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from airflow_agentic.exceptions import ModelLoadError
+from airflow_agentic.openinference.datatypes import datatype_of
+from airflow_agentic.openinference.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from airflow_agentic.runtime.base import Arrays
@@ -49,7 +51,21 @@ def by_input(card: ModelCard, given: Arrays, declared: Sequence[str]) -> dict[st
     return dict(given)
 
 
-def tensor_shape(declared: Iterable[Any]) -> tuple[int, ...]:
+def tensor_specs(declared: Iterable[tuple[str, Any, Iterable[Any]]]) -> tuple[TensorSpec, ...]:
+    """Names, dtypes and shapes that a framework declares; none where one of them is nothing that the protocol has.
+
+    So are a dtype without a datatype (bfloat16), what is no tensor, and a shape without a batch axis: it is not known.
+    """
+    try:
+        found = tuple(
+            TensorSpec(name, datatype_of(np.empty(0, dtype)), _shape(shape)) for name, dtype, shape in declared
+        )
+    except (TypeError, ValueError):
+        return ()
+    return found if all(one.shape for one in found) else ()
+
+
+def _shape(declared: Iterable[Any]) -> tuple[int, ...]:
     """A framework's shape: what is no number (a name, ``None``) is any length, -1."""
     return tuple(length if isinstance(length, int) and length >= 0 else -1 for length in declared)
 

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.openinference.datatypes import datatype_of
-from airflow_agentic.openinference.tensors import TensorSpec
+from airflow_agentic.exceptions import MissingExtraError, ModelLoadError, RecordError
 from airflow_agentic.runtime.base import Signature
-from airflow_agentic.runtime.sessions.arrays import by_input, fitted, tensor_shape
+from airflow_agentic.runtime.sessions.arrays import by_input, fitted, tensor_specs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
+    from airflow_agentic.openinference.tensors import TensorSpec
     from airflow_agentic.runtime.base import Arrays, Session
     from airflow_agentic.spec.model import ModelCard
 
@@ -42,7 +43,7 @@ class OnnxSession:
     def run(self, inputs: Arrays) -> Arrays:
         """See :class:`~airflow_agentic.runtime.base.Session`."""
         given = by_input(self._card, inputs, list(self._types))
-        feed = {name: fitted(array, self._types[name]) for name, array in given.items()}
+        feed = {name: _fed(name, array, self._types[name]) for name, array in given.items()}
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
     def close(self) -> None:
@@ -88,10 +89,19 @@ def _providers(onnxruntime: Any, card: ModelCard) -> list[str]:
 
 
 def _specs(entries: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(entry.name, datatype_of(np.empty(0, _dtype(entry.type))), tensor_shape(entry.shape))
-        for entry in entries
-    )
+    return tensor_specs((entry.name, _dtype(entry.type), entry.shape) for entry in entries)
+
+
+def _fed(name: str, array: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """``array`` as the graph takes it; of ``bytes`` it would take what Python prints."""
+    if dtype != "object" or array.dtype.kind != "O":
+        return fitted(array, dtype)
+    found = np.empty(array.shape, object)
+    try:
+        found.ravel()[:] = [one.decode() if isinstance(one, bytes) else one for one in array.ravel().tolist()]
+    except UnicodeDecodeError as problem:
+        raise RecordError("wrong_input", f"input {name!r} has a text that is no UTF-8: {problem}") from None
+    return found
 
 
 def _dtype(declared: str) -> str:

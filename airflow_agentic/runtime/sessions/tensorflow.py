@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from airflow_agentic.exceptions import MissingExtraError, ModelLoadError
-from airflow_agentic.openinference.datatypes import datatype_of
-from airflow_agentic.openinference.tensors import TensorSpec
 from airflow_agentic.runtime.base import UNKNOWN, Signature
-from airflow_agentic.runtime.sessions.arrays import by_input, fitted, named, tensor_shape
+from airflow_agentic.runtime.sessions.arrays import by_input, fitted, named, tensor_specs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from airflow_agentic.openinference.tensors import TensorSpec
     from airflow_agentic.runtime.base import Arrays, Session
     from airflow_agentic.spec.model import ModelCard
 
@@ -94,12 +91,7 @@ def open_(card: ModelCard, path: Path, allowed_handlers: Sequence[str]) -> Sessi
 
 def _specs(declared: Any) -> tuple[TensorSpec, ...]:
     """What a signature declares, by the order of names."""
-    return tuple(
-        TensorSpec(
-            name, datatype_of(np.empty(0, declared[name].dtype.as_numpy_dtype)), tensor_shape(declared[name].shape)
-        )
-        for name in sorted(declared)
-    )
+    return tensor_specs((name, declared[name].dtype.as_numpy_dtype, declared[name].shape) for name in sorted(declared))
 
 
 def _import(card: ModelCard) -> Any:

@@ -38,10 +38,14 @@ class TorchSession:
 
     def run(self, inputs: Arrays) -> Arrays:
         """See :class:`~airflow_agentic.runtime.base.Session`."""
-        tensors = {name: self._torch.from_numpy(array).to(self._device) for name, array in inputs.items()}
+        tensors = {name: self._tensor(array).to(self._device) for name, array in inputs.items()}
         with self._torch.inference_mode():
             found = self._module(tensors[""]) if set(tensors) == {""} else self._module(**tensors)
         return named(found, _numpy)
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Any:
+        """A tensor over ``array``; a copy where a module must not write into it, as a request's bytes."""
+        return self._torch.from_numpy(array if array.flags.writeable else array.copy())
 
     def close(self) -> None:
         """Free the module."""

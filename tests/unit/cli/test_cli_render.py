@@ -13,7 +13,7 @@ import pytest
 from airflow_agentic import tables
 from airflow_agentic.cli.outputs import Screen
 from airflow_agentic.cli.progress import Progress, progress
-from airflow_agentic.cli.render import Lines, Summary, aligned, answer_document, record_name
+from airflow_agentic.cli.render import Lines, Summary, aligned, record_name
 from airflow_agentic.coordinator import ModelPool
 from airflow_agentic.pipeline.inputs import inline_records
 from airflow_agentic.plan import Plan
@@ -106,22 +106,6 @@ def test_names_of_records() -> None:
 def test_columns_are_aligned_by_what_a_terminal_shows() -> None:
     assert aligned([("日本", "", "a"), ("x", "", "b")]) == ["日本   a", "x      b"]
     assert aligned([]) == []
-
-
-def test_the_document_leaves_out_what_an_answer_has_not() -> None:
-    document = answer_document(answer(error=tables.error("lost", "gone"), model=None))
-    assert document == {
-        "record_id": "r",
-        "task": "t",
-        "error": {"code": "lost", "message": "gone", "retryable": False},
-        "model": None,
-        "degraded": False,
-        "cost": 0.0,
-        "calls": 1,
-        "latency_ms": None,
-        "route": {"predictions": []},
-    }
-    assert answer_document(answer(output='{"a": 1}'))["output"] == {"a": 1}
 
 
 def test_the_summary_adds_up() -> None:

@@ -76,14 +76,15 @@ def test_json_is_the_answer_users_see(project: Path, run: Run) -> None:
         "label": "negative",
         "score": pytest.approx(2 / 3),
         "model": "many-words",
+        "version": "1",
         "degraded": False,
         "cost": 0.00006,
         "calls": 2,
         "route": {
             "rule": "routes[0]",
             "predictions": [
-                {"model": "few-words", "label": "positive", "score": pytest.approx(2 / 3)},
-                {"model": "many-words", "label": "negative", "score": pytest.approx(2 / 3)},
+                {"model": "few-words", "version": "1", "label": "positive", "score": pytest.approx(2 / 3)},
+                {"model": "many-words", "version": "1", "label": "negative", "score": pytest.approx(2 / 3)},
             ],
         },
     }

@@ -30,9 +30,15 @@ def held(*names: str) -> Mapping[str, threading.Event]:
     return {name: threading.Event() for name in names}
 
 
-def coordinator(plan: Plan, world: World, **options: Any) -> Coordinator:
+@pytest.fixture(params=[0, 3], ids=["batch", "few"])
+def few(request: pytest.FixtureRequest) -> int:
+    """How many records are few: none, or all of these tests'."""
+    return int(request.param)
+
+
+def coordinator(few: int, plan: Plan, world: World, **options: Any) -> Coordinator:
     pool = options.pop("pool", None) or ModelPool(starter=world.start)
-    return Coordinator(plan, pool=pool, allowed_handlers=ALLOWED, frozen=True, **options)
+    return Coordinator(plan, pool=pool, allowed_handlers=ALLOWED, frozen=True, few=few, **options)
 
 
 async def let_go(world: World, owner: Coordinator) -> None:
@@ -41,9 +47,9 @@ async def let_go(world: World, owner: Coordinator) -> None:
     await owner.pool.close()
 
 
-async def answered(plan: Plan, world: World, **options: Any) -> list[dict[str, Any]]:
+async def answered(few: int, plan: Plan, world: World, **options: Any) -> list[dict[str, Any]]:
     """The answers; models that hang go on afterwards."""
-    owner = coordinator(plan, world)
+    owner = coordinator(few, plan, world)
     try:
         answers = await owner.answer(TEXTS, **options)
         assert answers.schema.equals(tables.ANSWER)
@@ -52,51 +58,51 @@ async def answered(plan: Plan, world: World, **options: Any) -> list[dict[str, A
         await let_go(world, owner)
 
 
-def test_one_answer_a_record_in_order() -> None:
-    answers = coordinated(compiled(VOTE, *CARDS), TEXTS)
+def test_one_answer_a_record_in_order(few: int) -> None:
+    answers = coordinated(compiled(VOTE, *CARDS), TEXTS, few=few)
     assert answers.column("record_id").to_pylist() == ["r0", "r1", "r2"]
     assert all(reason.endswith(" of 3 agree") for reason in (row["route"]["reason"] for row in answers.to_pylist()))
 
 
 class TestDeadline:
-    async def test_a_hanging_model_is_missing_and_the_quorum_decides(self) -> None:
-        found = await answered(compiled(VOTE, *CARDS), World(held=held("c")), deadline=0.5)
+    async def test_a_hanging_model_is_missing_and_the_quorum_decides(self, few: int) -> None:
+        found = await answered(few, compiled(VOTE, *CARDS), World(held=held("c")), deadline=0.5)
         assert [row["model"] for row in found] == ["ensemble(a, b)"] * 3
         assert [[one["error"] for one in row["predictions"]] for row in found] == [
             [None, None, "model_unavailable"]
         ] * 3
         strict = compiled({**VOTE, "quorum": 3}, *CARDS)
-        found = await answered(strict, World(held=held("c")), deadline=0.5)
+        found = await answered(few, strict, World(held=held("c")), deadline=0.5)
         assert [row["error"] for row in found] == ["quorum_not_met"] * 3
 
-    async def test_an_ensemble_s_own(self) -> None:
+    async def test_an_ensemble_s_own(self, few: int) -> None:
         plan = compiled({**VOTE, "deadline": 0.5}, *CARDS)
-        found = await answered(plan, World(held=held("a")))
+        found = await answered(few, plan, World(held=held("a")))
         assert [row["model"] for row in found] == ["ensemble(b, c)"] * 3
 
-    async def test_the_workflow_s(self) -> None:
-        found = await answered(compiled("a", *CARDS, deadline=0.05), World(held=held("a")))
+    async def test_the_workflow_s(self, few: int) -> None:
+        found = await answered(few, compiled("a", *CARDS, deadline=0.05), World(held=held("a")))
         assert [row["error"] for row in found] == ["model_unavailable"] * 3
 
-    async def test_a_hanging_stage_leaves_time_for_the_next(self) -> None:
+    async def test_a_hanging_stage_leaves_time_for_the_next(self, few: int) -> None:
         plan = compiled({"fallback": ["a", "b"]}, *CARDS)
-        found = await answered(plan, World(held=held("a")), deadline=2.0)
+        found = await answered(few, plan, World(held=held("a")), deadline=2.0)
         assert [row["model"] for row in found] == ["b"] * 3
         assert found[0]["route"]["reason"] == "always; a failed (model_unavailable); asked b"
 
-    async def test_a_hanging_model_is_not_asked_twice(self) -> None:
+    async def test_a_hanging_model_is_not_asked_twice(self, few: int) -> None:
         world = World(held=held("a"))
-        await answered(compiled("a", *CARDS), world, deadline=0.05)
+        await answered(few, compiled("a", *CARDS), world, deadline=0.05)
         assert world.loads["a"] == 1
 
-    async def test_no_time_at_all(self) -> None:
+    async def test_no_time_at_all(self, few: int) -> None:
         world = World()
-        owner = coordinator(compiled("a", *CARDS, deadline=100.0), world)
+        owner = coordinator(few, compiled("a", *CARDS, deadline=100.0), world)
         answers = await owner.answer(TEXTS, deadline=0.0)
         assert [row["error"]["message"] for row in answers.to_pylist()] == ["no time was left for 'a'"] * 3
         assert not world.loads
 
-    async def test_shares_of_what_is_left(self) -> None:
+    async def test_shares_of_what_is_left(self, few: int) -> None:
         """With a clock of our own: two stages, each with half of what is left when it starts, and the last with all."""
         asked: list[float | None] = []
 
@@ -105,23 +111,23 @@ class TestDeadline:
                 asked.append(timeout)
                 raise ModelLoadError(f"{card.name} is broken")
 
-        owner = coordinator(compiled({"fallback": ["a", "b"]}, *CARDS), World(), pool=Pool(), clock=lambda: 5.0)
+        owner = coordinator(few, compiled({"fallback": ["a", "b"]}, *CARDS), World(), pool=Pool(), clock=lambda: 5.0)
         await owner.answer(TEXTS, deadline=8.0)
         assert asked == [4.0, 8.0]
 
 
 class TestRetry:
-    async def test_a_model_that_died_is_tried_once_more(self) -> None:
+    async def test_a_model_that_died_is_tried_once_more(self, few: int) -> None:
         world = World()
         world.dying["a"] = 1
-        found = await answered(compiled("a", *CARDS), world)
+        found = await answered(few, compiled("a", *CARDS), world)
         assert [row["error"] for row in found] == [None] * 3
         assert (world.loads["a"], world.calls["a"]) == (2, 1)
 
-    async def test_and_not_twice(self) -> None:
+    async def test_and_not_twice(self, few: int) -> None:
         world = World()
         world.dying["a"] = 2
-        owner = coordinator(compiled("a", *CARDS), world)
+        owner = coordinator(few, compiled("a", *CARDS), world)
         answers = await owner.answer(TEXTS)
         assert (
             answers.column("error").to_pylist()
@@ -130,20 +136,20 @@ class TestRetry:
         assert (world.loads["a"], world.dying["a"]) == (2, 0)
         await owner.pool.close()
 
-    async def test_within_a_deadline_too(self) -> None:
+    async def test_within_a_deadline_too(self, few: int) -> None:
         world = World()
         world.dying["a"] = 1
-        found = await answered(compiled({"ensemble": ["a", "b"], "deadline": 30.0}, *CARDS), world, deadline=60.0)
+        found = await answered(few, compiled({"ensemble": ["a", "b"], "deadline": 30.0}, *CARDS), world, deadline=60.0)
         assert [row["model"] for row in found] == ["ensemble(a, b)"] * 3
 
-    async def test_what_cannot_be_loaded_is_not_tried_again_and_says_why(self) -> None:
+    async def test_what_cannot_be_loaded_is_not_tried_again_and_says_why(self, few: int) -> None:
         tried = []
 
         def broken(model: ModelCard) -> Any:
             tried.append(model.name)
             raise ModelLoadError("runtime.artifact is no ONNX file")
 
-        owner = coordinator(compiled("a", *CARDS), World(), pool=ModelPool(starter=broken))
+        owner = coordinator(few, compiled("a", *CARDS), World(), pool=ModelPool(starter=broken))
         answers = await owner.answer(TEXTS)
         assert answers.column("error").to_pylist()[0] == {
             "code": "model_unavailable",
@@ -154,9 +160,9 @@ class TestRetry:
 
 
 class TestErrors:
-    async def test_a_broken_aggregation_is_one_plain_error(self) -> None:
+    async def test_a_broken_aggregation_is_one_plain_error(self, few: int) -> None:
         plan = compiled({"ensemble": ["a", "b"], "aggregate": {"handler": "executing:one_row_too_few"}}, *CARDS)
-        owner = coordinator(plan, World())
+        owner = coordinator(few, plan, World())
         with pytest.raises(ModelError) as caught:
             await owner.answer(TEXTS)
         assert str(caught.value) == (
@@ -164,9 +170,9 @@ class TestErrors:
         )
         await owner.pool.close()
 
-    async def test_cancelling_a_request(self) -> None:
+    async def test_cancelling_a_request(self, few: int) -> None:
         world = World(held=held("a"))
-        owner = coordinator(compiled({"fallback": ["a", "b"]}, *CARDS), world)
+        owner = coordinator(few, compiled({"fallback": ["a", "b"]}, *CARDS), world)
         request = asyncio.create_task(owner.answer(TEXTS))
         async with asyncio.timeout(60):
             while not owner.pool.loaded:
@@ -177,14 +183,14 @@ class TestErrors:
         await let_go(world, owner)
         assert "b" not in world.loads
 
-    def test_all_unhealthy(self) -> None:
+    def test_all_unhealthy(self, few: int) -> None:
         plan = compiled({"single": ["a", "b"]}, *CARDS)
         ill = {
             name: info.model_copy(update={"healthy": False, "why_unhealthy": "torch is not installed"})
             for name, info in plan.models.items()
         }
         world = World()
-        answers = coordinated(plan.model_copy(update={"models": ill}), TEXTS, world)
+        answers = coordinated(plan.model_copy(update={"models": ill}), TEXTS, world, few=few)
         assert answers.column("error").to_pylist()[0] == {
             "code": "all_unhealthy",
             "message": "every candidate is unhealthy: always; not a is unhealthy (torch is not installed), "
@@ -202,14 +208,14 @@ class TestErrors:
         assert Coordinator(plan, frozen=True).plan.models["net"].healthy
 
 
-async def test_least_loaded_looks_at_the_pool() -> None:
+async def test_least_loaded_looks_at_the_pool(few: int) -> None:
     world = World(held=held("a"))
     pool = ModelPool(starter=world.start)
-    busy = asyncio.create_task(coordinator(compiled("a", *CARDS), world, pool=pool).answer(TEXTS))
+    busy = asyncio.create_task(coordinator(few, compiled("a", *CARDS), world, pool=pool).answer(TEXTS))
     async with asyncio.timeout(60):
         while not pool.loaded:
             await asyncio.sleep(0)
-    choice = coordinator(compiled({"single": ["a", "b"], "policy": "least-loaded"}, *CARDS), world, pool=pool)
+    choice = coordinator(few, compiled({"single": ["a", "b"], "policy": "least-loaded"}, *CARDS), world, pool=pool)
     assert comparable(await choice.answer(TEXTS))[0]["model"] == "b"
     world.held["a"].set()
     await busy

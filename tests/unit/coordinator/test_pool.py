@@ -158,6 +158,38 @@ async def test_a_caller_that_is_cancelled_leaves_the_batch_to_finish() -> None:
     await pool.close()
 
 
+async def test_a_caller_that_is_cancelled_leaves_the_queue() -> None:
+    world = World(held=held("a"))
+    pool = ModelPool(starter=world.start)
+    busy = asyncio.create_task(ask(pool, A))
+    await until(lambda: pool.loaded)
+    waiting = asyncio.create_task(ask(pool, A))
+    await until(lambda: pool.load["a"] == 2)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    world.held["a"].set()
+    await busy
+    await pool.close()
+    assert (world.calls["a"], pool.load["a"]) == (1, 0)
+
+
+async def test_a_model_is_prepared_once_and_says_why_it_cannot_be() -> None:
+    world = World()
+    pool = ModelPool(starter=world.start)
+    await pool.prepare(A)
+    await pool.prepare(A)
+    await ask(pool, A)
+    assert (pool.loaded, world.loads["a"]) == (("a",), 1)
+    await pool.close()
+
+    def broken(_: ModelCard) -> Any:
+        raise ModelLoadError("no such file")
+
+    with pytest.raises(ModelLoadError, match="no such file"):
+        await ModelPool(starter=broken).prepare(A)
+
+
 async def test_closing_drops_the_queue_and_waits_for_the_batch_in_hand() -> None:
     world = World(held=held("a"))
     pool = ModelPool(starter=world.start)
@@ -253,3 +285,22 @@ async def test_a_hanging_process_is_killed_and_a_new_one_answers() -> None:
     assert (await ask(pool, model)).column("label").to_pylist() == ["good"] * 3
     await pool.close()
     assert pool.loaded == ()
+
+
+async def test_a_patient_pool_lets_no_caller_end_the_model() -> None:
+    model = card(
+        "hanging",
+        classes=["good"],
+        runtime={"framework": "python", "handler": "executing:hanging"},
+        isolation="process",
+        batch={"timeout": "1s"},
+    )
+    pool = ModelPool(allowed_handlers=ALLOWED, patient=True)
+    await pool.prepare(model)
+    hang = records(1, text="hang")
+    with pytest.raises(ModelUnavailableError, match=r"'hanging' did not answer within 0\.05 s"):
+        await pool.predict(model, hang, timeout=0.05)
+    assert pool.loaded == ("hanging",)
+    with pytest.raises(ModelUnavailableError, match="took longer than 1 s and was stopped"):
+        await pool.predict(model, hang, timeout=None)
+    await pool.close()

@@ -167,7 +167,7 @@ def test_a_missing_field_is_an_error_of_its_record() -> None:
 )
 def test_what_is_fed_by_its_kind(fields: Any, kind: str, text: str) -> None:
     prediction = {"output": NAMED["output"], "label": None, "value": None}
-    found = nodes._fed_value(fields, prediction, {"kind": "text", "text": "hello", "data": None, "uri": None})
+    found = nodes.fed_value(fields, prediction, {"kind": "text", "text": "hello", "data": None, "uri": None})
     assert found == {"kind": kind, "text": text}
 
 

@@ -1,0 +1,1 @@
+"""The gateway: ``POST /predict`` runs a workflow through the coordinator."""

@@ -1,0 +1,159 @@
+"""From records to answers: what they name is read, a place in the coordinator, a deadline, documents."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pyarrow as pa
+
+from airflow_agentic.exceptions import InputError, RecordError
+from airflow_agentic.pipeline.document import answer_document
+from airflow_agentic.pipeline.features import KINDS
+from airflow_agentic.pipeline.identity import derive
+from airflow_agentic.pipeline.records import Row, RowRules, normalise, normalise_one
+from airflow_agentic.pipeline.uris import AllowedUris
+from airflow_agentic.serving.gateway.documents import RecordFields, Refused, invalid
+from airflow_agentic.serving.gateway.failures import failed
+from airflow_agentic.serving.gateway.problems import FieldError
+from airflow_agentic.serving.gateway.uris import Held, UriReader
+
+if TYPE_CHECKING:
+    from airflow_agentic.serving.gateway.admission import Admission
+    from airflow_agentic.serving.gateway.catalog import Served
+    from airflow_agentic.serving.gateway.settings import Settings
+
+PIECE: Final = 256
+"""Records that go through the coordinator at once: between two pieces others get their turn."""
+INLINE: Final = 16
+"""So many records are made in the event loop; more in a thread."""
+NO_URIS: Final = AllowedUris(())
+"""What a request names is read before its records are made."""
+
+Document = dict[str, Any]
+
+
+class Answering:
+    """Answers records by the workflows of a catalog.
+
+    :param admission: shared by all requests.
+    :param clock: seconds; deadlines are compared with it.
+    :raises InputError: an allowed prefix is no URI.
+    """
+
+    def __init__(
+        self, settings: Settings, admission: Admission, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        limits = settings.limits
+        self.admission = admission
+        self.clock = clock
+        self._uris = UriReader(settings.allowed_uris, most=limits.body_bytes, seconds=limits.uri_seconds)
+        self._together = limits.body_bytes
+        self._seconds = limits.seconds
+
+    def until(self, served: Served, *asked: float | None) -> float:
+        """When a request that begins now must be answered: the earliest that it, its workflow or the gateway says."""
+        stated = [seconds for seconds in (*asked, served.workflow.spec.deadline) if seconds is not None]
+        return self.clock() + min(stated, default=self._seconds)
+
+    async def one(self, record: RecordFields, served: Served, *, task: str | None, until: float) -> Document:
+        """The answer of one record.
+
+        :raises ProblemError: it has none.
+        """
+        row = Row(record, "record", None, 64)
+        if "uri" in record:
+            row = await self._loaded(row, 0, Held(self._together))
+        made = normalise_one(row, self._rules(served, task))
+        await self.admission.enter(seconds=until - self.clock())
+        try:
+            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - self.clock()))
+        finally:
+            self.admission.leave()
+        document = answer_document(answer)
+        if "error" in document:
+            raise failed(document, late=self.clock() >= until)
+        return document
+
+    async def many(
+        self, records: Sequence[RecordFields | Refused], served: Served, *, task: str | None, until: float
+    ) -> list[Document]:
+        """The answers of many records, in order; a record without one has its ``error`` instead.
+
+        :raises ProblemError: two records have the same id; no place was free.
+        """
+        rows = [row_of(record, f"records[{position}]") for position, record in enumerate(records)]
+        await self._load(rows)
+        pieces = normalise(rows, self._rules(served, task), chunk_rows=PIECE)
+        answers: list[Document] = []
+        while (table := await _next(pieces, small=len(rows) <= INLINE)) is not None:
+            answers += await self._answer(table, served, until, patient=bool(answers))
+        return answers
+
+    async def piece(
+        self, rows: list[Row], served: Served, *, task: str | None, until: float, start: int
+    ) -> list[Document]:
+        """The answers of a part of a stream, no two rows with one id.
+
+        :param start: how many rows came before; a stream that has begun waits for its place.
+        """
+        await self._load(rows)
+        pieces = normalise(rows, self._rules(served, task), chunk_rows=PIECE, start=start)
+        (table,) = pieces
+        return await self._answer(table, served, until, patient=start > 0)
+
+    async def close(self) -> None:
+        """End its connections."""
+        await self._uris.close()
+
+    async def _answer(self, table: pa.Table, served: Served, until: float, *, patient: bool = False) -> list[Document]:
+        await self.admission.enter(seconds=until - self.clock(), patient=patient)
+        try:
+            answers = await served.coordinator.answer(table, deadline=max(0.0, until - self.clock()))
+        finally:
+            self.admission.leave()
+        return [answer_document(answer) for answer in answers.to_pylist()]
+
+    async def _load(self, rows: list[Row]) -> None:
+        """Read what the rows name by URI, into the rows."""
+        named = [position for position, row in enumerate(rows) if row.error is None and "uri" in cast("Any", row.value)]
+        if named:
+            held = Held(self._together)
+            loaded = await asyncio.gather(*(self._loaded(rows[position], position, held) for position in named))
+            for position, row in zip(named, loaded, strict=True):
+                rows[position] = row
+
+    async def _loaded(self, row: Row, position: int, held: Held) -> Row:
+        """The row with the bytes that its URI names; its id is that of the URI, as in a batch."""
+        record = cast("Mapping[str, Any]", row.value)
+        uri = record["uri"]
+        rest = {name: value for name, value in record.items() if name != "uri"}
+        rest.setdefault("record_id", derive(b"uri\x00" + uri.encode(), position))
+        try:
+            content = held.add(await self._uris.read(self._uris.check(uri)))
+        except RecordError as error:
+            return row._replace(value=rest, error=error)
+        return row._replace(value={**rest, "bytes": content}, size=len(content))
+
+    def _rules(self, served: Served, task: str | None) -> RowRules:
+        features = {name: KINDS[kind] for name, kind in served.workflow.features.items()}
+        return RowRules(allowed=NO_URIS, task=task, features=features)
+
+
+def row_of(record: RecordFields | Refused, where: str) -> Row:
+    """A record as a row of the core.
+
+    :param where: what messages call it.
+    """
+    if not isinstance(record, Refused):
+        return Row(record, where, None, 64)
+    return Row({} if record.record_id is None else {"record_id": record.record_id}, where, None, 64, str(record))
+
+
+async def _next(pieces: Iterator[pa.Table], *, small: bool) -> pa.Table | None:
+    try:
+        return next(pieces, None) if small else await asyncio.to_thread(next, pieces, None)
+    except InputError as error:
+        raise invalid([FieldError("/records", str(error))]) from error
