@@ -263,6 +263,12 @@ def status_of(error: Exception) -> int:
     return next((status for kind, status in statuses if isinstance(error, kind)), 500)
 
 
+def _described(what: str, key: str, kind: str) -> dict[str, Any]:
+    """A response of the OpenAPI description: an object with a key."""
+    schema = {"type": "object", "required": [key], "properties": {key: {"type": kind}}}
+    return {"description": what, "content": {"application/json": {"schema": schema}}}
+
+
 def _application(server: ModelServer, lifespan: Callable[[ModelServer], AbstractAsyncContextManager[None]]) -> FastAPI:
     """Health, metadata and documentation."""
     from fastapi import FastAPI, Request
@@ -277,6 +283,7 @@ def _application(server: ModelServer, lifespan: Callable[[ModelServer], Abstract
         title="airflow-agentic model server",
         version=__version__,
         summary="Open Inference Protocol v2",
+        responses={"4XX": _described("What is wrong with the request", "error", "string")},
         lifespan=lambda _: lifespan(server),
     )
 
@@ -295,7 +302,12 @@ def _application(server: ModelServer, lifespan: Callable[[ModelServer], Abstract
     async def server_live() -> dict[str, bool]:
         return {"live": True}
 
-    @app.get("/v2/health/ready")
+    readiness: dict[int | str, dict[str, Any]] = {
+        200: _described("It is", "ready", "boolean"),
+        503: _described("It is not", "ready", "boolean"),
+    }
+
+    @app.get("/v2/health/ready", response_model=None, responses=readiness)
     async def server_ready() -> JSONResponse:
         ready = repository.ready and not server.draining
         return JSONResponse({"ready": ready}, 200 if ready else 503)
@@ -314,8 +326,8 @@ def _application(server: ModelServer, lifespan: Callable[[ModelServer], Abstract
         model = repository.find(name, version)
         return model.metadata.to_json() | {"versions": list(repository.versions(name))}
 
-    @app.get("/v2/models/{name}/ready")
-    @app.get("/v2/models/{name}/versions/{version}/ready")
+    @app.get("/v2/models/{name}/ready", response_model=None, responses=readiness)
+    @app.get("/v2/models/{name}/versions/{version}/ready", response_model=None, responses=readiness)
     async def model_ready(name: str, version: str | None = None) -> JSONResponse:
         model = repository.find(name, version)
         ready = model.ready and not server.draining

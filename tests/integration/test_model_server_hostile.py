@@ -7,9 +7,11 @@ import gzip
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
+from described import held_against_its_description
 from model_servers import TEXT, Server, asked, serving
 from oip_fuzzing import fuzzed, record_message, tensor_message
 
@@ -169,6 +171,10 @@ async def test_fuzzed_requests_are_answered_or_refused(server: Server, seed: int
                 counts[response.status] = counts.get(response.status, 0) + 1
     assert counts[200] > 200
     assert counts[400] > 200
+
+
+def test_all_but_inference_does_what_its_description_says(server: Server, tmp_path: Path) -> None:
+    held_against_its_description(server.url, tmp_path)
 
 
 async def test_memory_is_flat_over_many_requests(server: Server) -> None:

@@ -389,6 +389,12 @@ async def test_health_and_metadata(serving: Serving) -> None:
     ]
 
 
+async def test_it_describes_itself(serving: Serving) -> None:
+    paths = (await serving.client.get("/openapi.json")).json["paths"]
+    assert set(paths["/v2/models/{name}/ready"]["get"]["responses"]) == {"200", "503", "4XX"}
+    assert (await serving.client.get("/docs")).status == 200
+
+
 async def test_the_inference_path_never_meets_fastapi(serving: Serving) -> None:
     async def never(*_: Any) -> None:
         raise AssertionError("asked")
