@@ -426,3 +426,11 @@ def test_many_kinds_of_records() -> None:
     for row, outcome, _, reason in found:
         expected = ("main.a", "") if row % 100 == 7 else ("no_candidate", f"not a does not speak l{row % 100}")
         assert (outcome, reason) == expected
+
+
+def test_conditions_see_the_input_of_a_record() -> None:
+    rules = Rules(
+        cases=(Case(name="routes[0]", when="record.kind == 'text' && record.text == 'yes'", then=A),), default=B
+    )
+    found = decide(rules, shard({"text": "yes"}, {"text": "no"}, {"text": 3}))
+    assert [one[1] for one in found] == ["main.a", "main.b", "condition_failed"]

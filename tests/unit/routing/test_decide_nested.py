@@ -71,6 +71,12 @@ def test_patterns_in_turn() -> None:
     ]
 
 
+def test_a_pattern_is_the_only_one_left() -> None:
+    choice = Pick(candidates=(nested("a"), ONLY_C), policy="round-robin", require=Requirements(max_cost=0.005))
+    why = "not c costs 0.009, over max_cost; single(a) is the only candidate left"
+    assert decide(choice, shard(count=1)) == [(0, "main.a", None, why)]
+
+
 def test_patterns_by_weight() -> None:
     weights = {"single(a)": 1.0, "c": 1.0}
     choice = Pick(candidates=(nested("a"), nested("b"), ONLY_C), policy="weighted", weights=weights, seed=1)
