@@ -232,10 +232,8 @@ async def test_readiness_loads_the_models_and_ends_with_draining() -> None:
         app.drain()
         draining = await client.get("/health/ready")
         answer = await client.post("/predict", json={"input": "x"})
-        app.closed = True
-        late = await client.post("/predict", json={"input": "x"})
         live = await client.get("/health/live")
     assert [one.status_code for one in (before, after, draining)] == [503, 200, 503]
     assert (after.json()["status"], draining.json()["status"], world.loads["a"]) == ("ready", "draining", 1)
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-    assert (late.status_code, late.json()["type"], live.status_code) == (503, "/problems/draining", 200)
+    assert live.status_code == 200
