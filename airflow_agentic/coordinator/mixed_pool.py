@@ -64,8 +64,14 @@ class MixedPool:
 
     async def predict(self, card: ModelCard, records: pa.Table, *, timeout: float | None) -> pa.Table:
         """Answer ``records`` (``tables.PREDICTION``)."""
-        pool = self._services if card.name in self._served else self._local
-        return await pool.predict(card, records, timeout=timeout)
+        return await self._of(card).predict(card, records, timeout=timeout)
+
+    async def prepare(self, card: ModelCard) -> None:
+        """See :class:`~airflow_agentic.coordinator.pool.Pool`."""
+        await self._of(card).prepare(card)
+
+    def _of(self, card: ModelCard) -> Pool:
+        return self._services if card.name in self._served else self._local
 
     def kill(self) -> None:
         """See :class:`~airflow_agentic.coordinator.pool.Pool`."""

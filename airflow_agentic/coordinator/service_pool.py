@@ -104,6 +104,16 @@ class ServicePool:
             del self._callers[caller]
             self._under_way[name] -= 1
 
+    async def prepare(self, card: ModelCard) -> None:
+        """Ask the servers whether one has the model, ready.
+
+        :raises ModelUnavailableError: none has.
+        """
+        found = await self.client(card.name).health(card.name, version=card.version)
+        if not any(one.ready for one in found):
+            said = "; ".join(f"{one.url}: {one.why}" for one in found)
+            raise ModelUnavailableError(f"no server has {card.name!r} version {card.version!r} ready ({said})")
+
     def kill(self) -> None:
         """Calls under way, and all later ones, raise :class:`ModelUnavailableError`; from any thread."""
         self._killed = True
