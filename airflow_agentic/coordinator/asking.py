@@ -15,6 +15,7 @@ from airflow_agentic.runtime.results import as_record_error, results, with_error
 if TYPE_CHECKING:
     from airflow_agentic.coordinator.codecs import Codec
     from airflow_agentic.openinference.client import ServiceClient
+    from airflow_agentic.openinference.tensors import InferRequest, InferResponse
     from airflow_agentic.spec.model import ModelCard
 
 AT_ONCE: Final = 32
@@ -35,6 +36,9 @@ class Asking:
         self._client = client
         self._until = until
         self._clock = clock
+        self._version: str | None = card.version
+        self.answered_by = card
+        """The card, with the version that answered last."""
 
     async def answer(self, records: pa.Table) -> pa.Table:
         """``tables.RESULT``, one row a record; one that the server refuses, or that has no answer, is an error row.
@@ -65,13 +69,27 @@ class Asking:
         left = None if self._until is None else self._until - self._clock()
         if left is not None and left <= 0:
             raise DeadlineError(f"no time was left for {card.name!r}")
-        response = await self._client.infer(card.name, codec.request(encoded), version=card.version, timeout=left)
+        response = await self._infer(codec.request(encoded), left)
         arrays = {one.name: one.array for one in response.outputs}
         if elsewhere:
             found = await asyncio.to_thread(codec.decode, arrays, encoded, rows)
         else:
             found = codec.decode(arrays, encoded, rows)
         return with_errors(found, errors, count)
+
+    async def _infer(self, request: InferRequest, left: float | None) -> InferResponse:
+        """Of the card's version; of the current one where that is gone, and the service allows it."""
+        began = self._clock()
+        try:
+            return await self._client.infer(self._card.name, request, version=self._version, timeout=left)
+        except ServiceRefusedError as error:
+            if error.status != 404 or self._version is None or not self._client.service.other_versions:
+                raise
+        self._version = None
+        rest = None if left is None else left - (self._clock() - began)
+        response = await self._client.infer(self._card.name, request, timeout=rest)
+        self.answered_by = self._card.model_copy(update={"version": response.model_version or self._card.version})
+        return response
 
     async def _apart(self, records: pa.Table, problem: Exception) -> pa.Table:
         count = records.num_rows
