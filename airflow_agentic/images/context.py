@@ -3,7 +3,7 @@
 ::
 
     wheel/          this code
-    requirements/   what it and its servers require without Airflow (light.txt); what the framework takes (framework.txt)
+    requirements/   what it and its servers require without Airflow (light.txt); what a framework takes (framework.txt)
     packages/       further packages: requirements.txt and wheels
     models/         SHA256/NAME: the files that a card names, as the cache has them; empty for a framework's image
     Dockerfile
