@@ -12,7 +12,6 @@ import typer
 from airflow_agentic.cli.artifacts import DeploymentOption
 from airflow_agentic.cli.options import HandlersOption, ProjectOption, UrisOption, listed
 from airflow_agentic.exceptions import MissingExtraError
-from airflow_agentic.spec.load import shown
 
 if TYPE_CHECKING:
     from airflow_agentic.serving.access import Authenticator
@@ -176,6 +175,8 @@ def _url(host: str, port: int) -> str:
 
 
 def _say(app: Gateway, url: str, root: Path) -> None:
+    from airflow_agentic.spec.load import shown
+
     names = ", ".join(sorted(app.catalog.served))
     typer.echo(f"gateway on {url} serves {names} from {shown(root)}; Ctrl-C ends it", err=True)
     typer.echo(f"models load now: {url}/health/ready says how far they are. Try:", err=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from airflow_agentic.exceptions import DeadlineError, ModelError, RecordError, ServiceRefusedError
 from airflow_agentic.openinference.client import OF_THE_RECORDS
 from airflow_agentic.runtime.results import as_record_error, results, with_errors
+from airflow_agentic.runtime.single import failed
 
 if TYPE_CHECKING:
     from airflow_agentic.coordinator.codecs import Codec
     from airflow_agentic.openinference.client import ServiceClient
-    from airflow_agentic.openinference.tensors import InferRequest, InferResponse
+    from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.runtime.single import Answer
     from airflow_agentic.spec.model import ModelCard
 
 AT_ONCE: Final = 32
@@ -57,8 +59,49 @@ class Asking:
         except Exception as problem:  # noqa: BLE001  # as of a local model: what an array brings about is its record's
             return await self._apart(records, problem)
 
+    async def answer_alone(self, records: pa.Table) -> Answer:
+        """The row of :meth:`answer` to one record."""
+        codec = self._codec
+        if not codec.alone:
+            row: Answer = (await self.answer(records)).to_pylist()[0]
+            return row
+        try:
+            if codec.blocks:
+                encoded = await asyncio.to_thread(codec.encode_alone, records)
+            else:
+                encoded = codec.encode_alone(records)
+            return codec.decode_alone(await self._ask(encoded))
+        except ServiceRefusedError as error:
+            if error.status not in OF_THE_RECORDS:
+                raise
+            return failed(RecordError("model_error", str(error)))
+        except ModelError:
+            raise
+        except Exception as problem:  # noqa: BLE001  # as above
+            return failed(as_record_error(problem))
+
+    async def _ask(self, encoded: Any) -> Arrays:
+        """Of the card's version; of the current one where that is gone, and the service allows it."""
+        request, name = self._codec.request(encoded), self._card.name
+        try:
+            response = await self._client.infer(name, request, version=self._version, timeout=self._left())
+        except ServiceRefusedError as error:
+            if error.status != 404 or self._version is None or not self._client.service.other_versions:
+                raise
+            self._version = None
+            response = await self._client.infer(name, request, timeout=self._left())
+        if self._version is None and response.model_version:
+            self.answered_by = self._card.model_copy(update={"version": response.model_version})
+        return {one.name: one.array for one in response.outputs}
+
+    def _left(self) -> float | None:
+        left = None if self._until is None else self._until - self._clock()
+        if left is not None and left <= 0:
+            raise DeadlineError(f"no time was left for {self._card.name!r}")
+        return left
+
     async def _answer(self, records: pa.Table) -> pa.Table:
-        codec, card, count = self._codec, self._card, records.num_rows
+        codec, count = self._codec, records.num_rows
         elsewhere = count > AT_ONCE
         if elsewhere or codec.blocks:
             encoded, rows, errors = await asyncio.to_thread(codec.encode, records)
@@ -66,30 +109,12 @@ class Asking:
             encoded, rows, errors = codec.encode(records)
         if not rows:
             return with_errors(results(0), errors, count)
-        left = None if self._until is None else self._until - self._clock()
-        if left is not None and left <= 0:
-            raise DeadlineError(f"no time was left for {card.name!r}")
-        response = await self._infer(codec.request(encoded), left)
-        arrays = {one.name: one.array for one in response.outputs}
+        arrays = await self._ask(encoded)
         if elsewhere:
             found = await asyncio.to_thread(codec.decode, arrays, encoded, rows)
         else:
             found = codec.decode(arrays, encoded, rows)
         return with_errors(found, errors, count)
-
-    async def _infer(self, request: InferRequest, left: float | None) -> InferResponse:
-        """Of the card's version; of the current one where that is gone, and the service allows it."""
-        began = self._clock()
-        try:
-            return await self._client.infer(self._card.name, request, version=self._version, timeout=left)
-        except ServiceRefusedError as error:
-            if error.status != 404 or self._version is None or not self._client.service.other_versions:
-                raise
-        self._version = None
-        rest = None if left is None else left - (self._clock() - began)
-        response = await self._client.infer(self._card.name, request, timeout=rest)
-        self.answered_by = self._card.model_copy(update={"version": response.model_version or self._card.version})
-        return response
 
     async def _apart(self, records: pa.Table, problem: Exception) -> pa.Table:
         count = records.num_rows

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from airflow_agentic.exceptions import MissingExtraError
+from airflow_agentic.spec.service import ServiceSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ def pool_of(plan: Plan, local: Pool, *, connect: Connect | None = None) -> Pool:
     :param connect: makes the client of a service; by default of its ``url``, or the environment's.
     :raises MissingExtraError: a service is asked, and its client is not installed.
     """
-    services = plan.options.services
+    services = {name: ServiceSpec.model_validate(said) for name, said in plan.options.services.items()}
     if not services:
         return local
     try:

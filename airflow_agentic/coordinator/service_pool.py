@@ -20,7 +20,7 @@ from airflow_agentic.coordinator.asking import Asking
 from airflow_agentic.coordinator.codecs import Codec, RecordCodec, TensorCodec
 from airflow_agentic.exceptions import ModelUnavailableError
 from airflow_agentic.openinference.client import ServiceClient
-from airflow_agentic.runtime.batching import ROW, cuts, predictions
+from airflow_agentic.runtime.batching import ROW, cuts, prediction_of, predictions
 from airflow_agentic.spec.service import ServiceSpec, layered
 from airflow_agentic.tables import RESULT
 
@@ -148,15 +148,14 @@ class ServicePool:
 
     async def _answer(self, card: ModelCard, records: pa.Table, until: float | None) -> pa.Table:
         client = self.client(card.name)
-        inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
         asking = Asking(card, await self._codec(card, client, until), client, until, self._clock)
         count = records.num_rows
-        latencies = np.empty(count)
         if count == 1:
             began = self._clock()
-            found = await asking.answer(inputs)
-            latencies[0] = (self._clock() - began) * 1000.0
-            return predictions(asking.answered_by, records, found, latencies)
+            answer = await asking.answer_alone(records)
+            return prediction_of(asking.answered_by, records, answer, (self._clock() - began) * 1000.0)
+        inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
+        latencies = np.empty(count)
         parts: dict[int, pa.Table] = {}
         waiting = cuts(inputs, card)
 
