@@ -32,7 +32,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 ROOT: Final = Path(__file__).resolve().parents[2]
 IMAGE: Final = f"airflow-agentic/airflow:{__version__}"
 SENTENCE: Final = "This is a test sentence."
-TABLES: Final = "select tablename from pg_tables"
+TABLES: Final = """\
+PGPASSWORD=$POSTGRES_PASSWORD psql --host=127.0.0.1 --username=airflow --tuples-only --no-align \
+  --command='select tablename from pg_tables'
+"""
 
 
 def succeeds(*command: str) -> bool:
@@ -140,7 +143,7 @@ def test_the_gateway_gives_the_models_answer(airflow: ComposedAirflow) -> None:
     }
     assert answer["score"] == pytest.approx(right["score"])
     assert asked(airflow, {})[0] == 401
-    tables = airflow.compose("exec", "-T", "postgres", "psql", "-U", "airflow", "-tAc", TABLES).split()
+    tables = airflow.compose("exec", "-T", "postgres", "sh", "-c", TABLES).split()
     assert "agentic_jobs" in tables
 
 
