@@ -44,7 +44,7 @@ NO_CLUSTER := make e2e needs a cluster: KUBECONFIG=FILE, of kind or any other, a
 LOAD_IMAGE='kind load docker-image', a command that brings images of the local engine into it
 MUTATE_ARGS ?=
 
-.PHONY: demo airflow serve models test e2e e2e-images e2e-tests stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes \
+.PHONY: demo airflow serve models test e2e e2e-images e2e-tests stand-ins cluster coverage fuzz mutate lint lint-ci type faults bench bench-kubernetes bench-serving \
   build venv clean help
 
 demo: $(INSTALLED) models ## A workflow on a real Airflow, from Trigger to the answers
@@ -118,6 +118,9 @@ faults: $(INSTALLED) ## Kill processes of running workflows at random moments an
 
 bench: $(INSTALLED) models ## Measure against floors; BENCH="routing pick" for some; a table at the end
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-serving: $(INSTALLED) models ## The model server and the gateway against MLServer, KServe, LitServe and floors; 15 min
+	$(BIN)/python -m benchmarks serving gateway
 
 bench-kubernetes: cluster $(INSTALLED) models ## Pods against pods by hand, warm against cold, on the cluster of KUBECONFIG
 	$(BIN)/python -m benchmarks kubernetes

@@ -183,6 +183,8 @@ class ModelUnavailableError(ModelError):
     """The model's process died, ran out of memory or exceeded its time; or no server answers. Retrying can help."""
 
     retryable = True
+    retry_after: float | None = None
+    """Seconds after which it may, where they are known."""
 
 
 class ModelMemoryError(ModelUnavailableError):
@@ -190,7 +192,7 @@ class ModelMemoryError(ModelUnavailableError):
 
 
 class OverloadedError(ModelUnavailableError):
-    """More is asked than can be answered. Retrying can help, after ``retry_after`` seconds where they are known."""
+    """More is asked than can be answered. Retrying can help, after ``retry_after``."""
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after

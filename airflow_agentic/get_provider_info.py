@@ -21,8 +21,17 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"airflow_agentic.operators.{name}" for name in _OPERATORS],
             }
         ],
-        "hooks": [{"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.hooks.store"]}],
-        "connection-types": [_STORE],
+        "hooks": [
+            {
+                "integration-name": "Agentic inference",
+                "python-modules": [f"airflow_agentic.hooks.{name}" for name in ("store", "service")],
+            }
+        ],
+        "sensors": [
+            {"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.operators.service_sensor"]}
+        ],
+        "triggers": [{"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.triggers.service"]}],
+        "connection-types": [_STORE, _SERVICE],
         "task-decorators": [
             {"name": "agentic_model", "class-name": "airflow_agentic.operators.decorators.agentic_model_task"}
         ],
@@ -32,10 +41,36 @@ def get_provider_info() -> dict[str, Any]:
 
 
 _OPERATORS = (
-    "preprocess", "route", "infer", "kubernetes", "warm", "gate", "aggregate", "publish", "workflow", "model", "prune",
+    "preprocess", "route", "infer", "kubernetes", "warm", "service", "gate", "aggregate", "publish", "workflow",
+    "model", "prune",
 )  # fmt: skip
 
 _SWITCH: dict[str, Any] = {"type": ["string", "null"], "enum": ["true", "false", None]}
+
+_TEXT: dict[str, Any] = {"type": ["string", "null"]}
+
+_SERVICE: dict[str, Any] = {
+    "connection-type": "agentic_service",
+    "hook-class-name": "airflow_agentic.hooks.service.InferenceServiceHook",
+    "hook-name": "Inference service (Open Inference Protocol)",
+    "ui-field-behaviour": {
+        "hidden-fields": ["login"],
+        "relabeling": {"host": "Host or base URL", "schema": "http or https", "password": "Bearer token"},
+        "placeholders": {"host": "https://models.example.org", "schema": "http"},
+    },
+    "conn-fields": {
+        "urls": {
+            "label": "Base URLs",
+            "description": "In place of the host: several servers of the same models, by comma",
+            "schema": _TEXT,
+        },
+        "ca_file": {"label": "CA file", "description": "An absolute path, where tasks run", "schema": _TEXT},
+        "concurrency": {"label": "Requests at once to one server", "schema": {"type": ["integer", "null"]}},
+        "timeout": {"label": "Time-out of a request", "description": "For example 60s", "schema": _TEXT},
+        "connect_timeout": {"label": "Time-out of a connection", "description": "For example 5s", "schema": _TEXT},
+        "max_response": {"label": "Largest response", "description": "For example 64Mi", "schema": _TEXT},
+    },
+}
 
 _STORE: dict[str, Any] = {
     "connection-type": "agentic_store",
@@ -80,6 +115,13 @@ _OPTIONS: dict[str, Any] = {
         "version_added": "0.1.0",
         "type": "string",
         "example": "agentic_store_default",
+        "default": "",
+    },
+    "service_conn_id": {
+        "description": "Connection of type agentic_service, for services that neither card nor workflow locates.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "agentic_service_default",
         "default": "",
     },
     "deployment": {

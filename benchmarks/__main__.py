@@ -12,7 +12,18 @@ from rich.console import Console
 from benchmarks.base import Result
 from benchmarks.report import machine, revision, table, write
 
-BENCHMARKS: Final = ("imports", "pick", "routing", "memory", "dags", "inference", "airflow_runs", "serving", "gateway")
+BENCHMARKS: Final = (
+    "imports",
+    "pick",
+    "one_record",
+    "routing",
+    "memory",
+    "dags",
+    "inference",
+    "airflow_runs",
+    "serving",
+    "gateway",
+)
 """The quick ones first."""
 ASKED_FOR: Final = ("kubernetes",)
 """Only where they are named: they need a cluster."""

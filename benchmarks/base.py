@@ -102,13 +102,19 @@ def seconds(work: Callable[[], object], *, runs: int = 5) -> float:
     return statistics.median(timed(work) for _ in range(runs))
 
 
-def in_python(module: str, *arguments: str, python: str = sys.executable) -> Any:
+def in_python(module: str, *arguments: str, python: str = sys.executable, core: int | None = None) -> Any:
     """What ``python -m module`` prints last, a line of JSON.
 
+    :param core: that it is pinned to.
     :raises RuntimeError: it fails; with what it said.
     """
     done = subprocess.run(
-        [python, "-m", module, *arguments], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+        [*([] if core is None else ["taskset", "-c", str(core)]), python, "-m", module, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{module} {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")

@@ -117,3 +117,9 @@ def version(python: Path, package: str) -> str:
     """Of a peer's package."""
     code = f"from importlib.metadata import version; print(version({package!r}))"
     return subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def memory(pid: int) -> int:
+    """Resident bytes of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024

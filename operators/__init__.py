@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from airflow_agentic.operators.prune import PruneOperator
     from airflow_agentic.operators.publish import PublishOperator
     from airflow_agentic.operators.route import RouteOperator
+    from airflow_agentic.operators.service import ServiceInferenceOperator
+    from airflow_agentic.operators.service_sensor import InferenceServiceSensor
     from airflow_agentic.operators.workflow import WorkflowOperator
 
 _MODULES = {
@@ -32,18 +34,22 @@ _MODULES = {
     "PruneOperator": "prune",
     "PublishOperator": "publish",
     "RouteOperator": "route",
+    "ServiceInferenceOperator": "service",
+    "InferenceServiceSensor": "service_sensor",
     "WorkflowOperator": "workflow",
 }
 
 __all__ = [
     "AggregateOperator",
     "GateOperator",
+    "InferenceServiceSensor",
     "LocalInferenceOperator",
     "ModelOperator",
     "PreprocessOperator",
     "PruneOperator",
     "PublishOperator",
     "RouteOperator",
+    "ServiceInferenceOperator",
     "WorkflowOperator",
 ]
 

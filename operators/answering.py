@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_agentic.coordinator import ModelPool
+    from airflow_agentic.coordinator.pool import Pool
     from airflow_agentic.execution import Run
 
 
@@ -17,7 +17,7 @@ class Answering:
     """The coordinator at work in an Airflow task, which may be asked to end."""
 
     def __init__(self) -> None:
-        self._pool: ModelPool | None = None
+        self._pool: Pool | None = None
 
     def answer(self, run: Run, context: Context, allowed_handlers: Sequence[str]) -> None:
         """Answer the shards that are not answered yet. Those that lost a model wait for Airflow's last try.
@@ -26,9 +26,11 @@ class Answering:
         """
         from airflow_agentic.coordinator import ModelPool
         from airflow_agentic.coordinator.batch import answer_run
+        from airflow_agentic.coordinator.mixed_pool import pool_of
+        from airflow_agentic.hooks.service import connect
 
         ti = context["ti"]
-        self._pool = ModelPool(allowed_handlers=allowed_handlers)
+        self._pool = pool_of(run.plan, ModelPool(allowed_handlers=allowed_handlers), connect=connect)
         answer_run(run, pool=self._pool, allowed_handlers=allowed_handlers, last_try=ti.try_number > ti.max_tries)
 
     def stop(self) -> None:

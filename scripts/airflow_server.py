@@ -250,6 +250,18 @@ class AirflowServer:
         instances: list[dict[str, Any]] = answer["task_instances"]
         return instances
 
+    def wait_task(self, dag_id: str, run_id: str, task_id: str, state: str, *, timeout: float = 120) -> None:
+        """Wait until an Airflow task is in ``state``.
+
+        :raises AirflowServerError: it is not in time.
+        """
+
+        def reached() -> bool:
+            found = self.tasks(dag_id, run_id)
+            return any(each["task_id"] == task_id and each["state"] == state for each in found)
+
+        self._wait(f"{task_id!r} of {dag_id!r} is not {state}", reached, timeout)
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, *, key: str = "return_value", map_index: int = -1) -> Any:
         """A value an Airflow task left."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"

@@ -57,17 +57,19 @@ PARTS = {
         modules=("routing/*",),
         tests=(
             "unit/routing", "unit/execution/test_nodes.py", "property/test_conditions_property.py",
-            "property/test_pick_property.py", "property/test_routing_property.py",
+            "property/test_decide_one_property.py", "property/test_pick_property.py",
+            "property/test_routing_property.py",
         ),
     ),
     "aggregation": Part(
         modules=(
-            "pipeline/answers", "pipeline/combination", "pipeline/combine", "pipeline/ensemble", "pipeline/outcomes",
-            "pipeline/pool", "pipeline/texts",
+            "pipeline/answers", "pipeline/answers_one", "pipeline/combination", "pipeline/combine",
+            "pipeline/combine_one", "pipeline/ensemble", "pipeline/outcomes", "pipeline/pool", "pipeline/texts",
         ),
         tests=(
             "unit/pipeline/test_answers.py", "unit/pipeline/test_combine.py", "unit/pipeline/test_ensemble.py",
             "unit/execution/test_nodes.py", "property/test_aggregation_property.py",
+            "property/test_combine_one_property.py",
         ),
     ),
     "artifacts": Part(

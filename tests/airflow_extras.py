@@ -97,8 +97,10 @@ own()
 
 
 def add(dags: Path) -> None:
-    """Write all of it below the Dags folder."""
+    """Write all of it below the Dags folder, unless it is there: tests of several files may share an Airflow."""
     folder = dags / FOLDER
+    if folder.exists():
+        return
     for name in ("workflows", "models", "days"):
         (folder / name).mkdir(parents=True)
     (folder / "models" / "words.yaml").write_text(yaml.safe_dump(CARD))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from airflow_agentic.serving.gateway.catalog import Catalog, Served
 from airflow_agentic.serving.gateway.dags import DagRuns
 from airflow_agentic.serving.gateway.settings import Limits, Settings
 from airflow_agentic.serving.jobs import SqlJobs
-from airflow_agentic.spec import WorkflowSpec
+from airflow_agentic.spec import ModelCard, WorkflowSpec
 
 VOTE = {"ensemble": ["a", "b", "c"], "quorum": 2}
 
@@ -43,18 +43,18 @@ async def gateway(
     authenticator: Authenticator | None = None,
     dags: DagRuns | None = None,
     jobs: str = "sqlite://",
+    starter: Callable[[ModelCard], Any] | None = None,
     **limits: Any,
 ) -> AsyncIterator[Gateway]:
     """An application; its models end with it."""
-    pool = ModelPool(starter=(world or World()).start)
+    pool = ModelPool(starter=starter or (world or World()).start)
     catalog = Catalog({spec.name: served(spec, pool) for spec in specs or [moods()]})
+    settings = Settings(allowed_uris=tuple(uris), limits=Limits(**limits))
+    app = Gateway(catalog, settings, store=SqlJobs.open(jobs), authenticator=authenticator, dags=dags)
     try:
-        settings = Settings(allowed_uris=tuple(uris), limits=Limits(**limits))
-        app = Gateway(catalog, pool, settings, store=SqlJobs.open(jobs), authenticator=authenticator, dags=dags)
         yield app
-        await app.stop()
     finally:
-        await pool.close()
+        await app.stop()
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,34 +15,17 @@ from typing import Any, Final
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from peers import python_with
+
 VERSION: Final = "1.7.1"
 MODELS: Final = Path(__file__).parent / "mlserver_models.py"
-FOLDER: Final = Path(
-    os.environ.get("AIRFLOW_AGENTIC_PEERS", Path.home() / ".cache" / "airflow-agentic-peers"), f"mlserver-{VERSION}"
-)
 START_SECONDS: Final = 120.0
 
 
 def mlserver() -> Path | None:
     """Its command; ``None`` where it cannot be installed."""
-    command = FOLDER / "bin" / "mlserver"
-    if command.exists():
-        return command
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    if uv is None:
-        return None
-    FOLDER.parent.mkdir(parents=True, exist_ok=True)
-    part = FOLDER.with_name(f".{FOLDER.name}-{os.getpid()}")
-    made = subprocess.run([uv, "venv", "-q", "--relocatable", "--clear", "--python", "3.11", str(part)], check=False)
-    wanted = [uv, "pip", "install", "-q", "--python", str(part / "bin" / "python"), f"mlserver=={VERSION}"]
-    if made.returncode or subprocess.run(wanted, check=False).returncode:
-        shutil.rmtree(part, ignore_errors=True)
-        return None
-    try:
-        part.rename(FOLDER)
-    except OSError:  # another test process was faster
-        shutil.rmtree(part)
-    return command
+    python = python_with(f"mlserver-{VERSION}", f"mlserver=={VERSION}")
+    return None if python is None else python.with_name("mlserver")
 
 
 @contextmanager

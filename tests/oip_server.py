@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,19 +58,21 @@ class OipServer:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Path and headers (lower-case names) of every request."""
     inferred: list[InferRequest] = field(default_factory=list)
+    peers: list[int] = field(default_factory=list)
+    """The client's port of every request."""
     url: str = ""
 
-    async def start(self, host: str = "127.0.0.1") -> None:
+    async def start(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         """Listen on a free port."""
         app = web.Application(client_max_size=2**30)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, 0)
+        site = web.TCPSite(self._runner, host, 0, ssl_context=tls)
         await site.start()
         server = site._server
         assert isinstance(server, asyncio.Server)
-        self.url = f"http://{host}:{server.sockets[0].getsockname()[1]}"
+        self.url = f"{'http' if tls is None else 'https'}://{host}:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Close every connection."""
@@ -97,6 +100,8 @@ class OipServer:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.requests.append((request.raw_path, headers))
+        if request.transport is not None:
+            self.peers.append(request.transport.get_extra_info("peername")[1])
         if self.script:
             scripted = self.script.pop(0)
             if isinstance(scripted, web.Response):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from airflow_agentic.cli.artifacts import DeploymentOption
 from airflow_agentic.cli.options import HandlersOption, ProjectOption, UrisOption, listed
 from airflow_agentic.exceptions import MissingExtraError
-from airflow_agentic.spec.load import shown
 
 if TYPE_CHECKING:
     from airflow_agentic.serving.access import Authenticator
+    from airflow_agentic.serving.airflow_api import AirflowLogin
     from airflow_agentic.serving.gateway.app import Gateway
+    from airflow_agentic.serving.gateway.dags import DagRuns
 
 PREFIX = "AIRFLOW_AGENTIC_GATEWAY_"
 
@@ -47,6 +50,32 @@ def gateway(
             "by default in memory, until the gateway ends.",
         ),
     ] = "sqlite://",
+    airflow_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar=f"{PREFIX}AIRFLOW_URL",
+            metavar="URL",
+            help="Of Airflow's API server, for mode dag.",
+        ),
+    ] = None,
+    airflow_token_file: Annotated[
+        Path | None, typer.Option(envvar=f"{PREFIX}AIRFLOW_TOKEN_FILE", metavar="FILE", help="Holds Airflow's token.")
+    ] = None,
+    airflow_user: Annotated[
+        str | None,
+        typer.Option(
+            envvar=f"{PREFIX}AIRFLOW_USER", help=f"Instead of a token; its password is {PREFIX}AIRFLOW_PASSWORD."
+        ),
+    ] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI",
+            envvar=["AIRFLOW_AGENTIC_ARTIFACTS", "AIRFLOW__AGENTIC__ARTIFACTS"],
+            help="The artifact store that Dag runs leave their answers in.",
+        ),
+    ] = None,
+    deployment: DeploymentOption = "default",
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,10 +113,11 @@ def gateway(
     catalog = Catalog.load(home, pool, names=listed(workflow))
     for file, problem in catalog.broken.items():
         typer.secho(f"{file} is not served:\n{problem}", fg="red", err=True)
-    app = Gateway(catalog, pool, settings, store=SqlJobs.open(jobs), authenticator=authenticator)
+    dags = _dags(_login(airflow_url, airflow_token_file, airflow_user), artifacts, deployment)
+    app = Gateway(catalog, settings, store=SqlJobs.open(jobs), authenticator=authenticator, dags=dags)
     sockets = bind(places, port)
     url = _url(host, sockets[0].getsockname()[1])
-    serve(app, pool, sockets, settings.limits, started=lambda: _say(app, url, home.root))
+    serve(app, sockets, settings.limits, started=lambda: _say(app, url, home.root))
     typer.echo("the gateway has stopped", err=True)
 
 
@@ -103,6 +133,29 @@ def _authenticator(tokens: Path | None, jwks: str | None, issuer: str, audience:
             raise typer.BadParameter("--issuer and --audience belong to --jwks", param_hint="--jwks")
         return None
     return JwtAuthenticator(JwtRules(issuer=issuer, audience=audience, jwks=jwks))
+
+
+def _login(url: str | None, token_file: Path | None, user: str | None) -> AirflowLogin | None:
+    from airflow_agentic.serving.airflow_api import AirflowLogin
+
+    if url is None:
+        if token_file is not None or user is not None:
+            raise typer.BadParameter("a login belongs to an Airflow; give its URL", param_hint="--airflow-url")
+        return None
+    password = os.environ.get(f"{PREFIX}AIRFLOW_PASSWORD")
+    return AirflowLogin(url=url, token_file=token_file, user=user, password=None if user is None else password)
+
+
+def _dags(login: AirflowLogin | None, artifacts: str | None, deployment: str) -> DagRuns | None:
+    from airflow_agentic.artifacts import Store
+    from airflow_agentic.serving.airflow_api import AirflowApi
+    from airflow_agentic.serving.gateway.dags import DagRuns
+
+    if login is None:
+        return None
+    if artifacts is None:
+        raise typer.BadParameter("answers of Dag runs lie in an artifact store; name it", param_hint="--artifacts")
+    return DagRuns(AirflowApi(login), Store.open(artifacts), deployment)
 
 
 def _log() -> None:
@@ -122,6 +175,8 @@ def _url(host: str, port: int) -> str:
 
 
 def _say(app: Gateway, url: str, root: Path) -> None:
+    from airflow_agentic.spec.load import shown
+
     names = ", ".join(sorted(app.catalog.served))
     typer.echo(f"gateway on {url} serves {names} from {shown(root)}; Ctrl-C ends it", err=True)
     typer.echo(f"models load now: {url}/health/ready says how far they are. Try:", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -35,17 +34,20 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="After SIGTERM, for clients to go elsewhere.")
     ] = 5.0,
+    grace: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="That requests under way may take then.")
+    ] = 15.0,
 ) -> None:
     """Serve models by the Open Inference Protocol v2, until Ctrl-C or SIGTERM."""
     from airflow_agentic.project import Project
 
     try:
-        from airflow_agentic.serving.processes import Options, read_cards, run
+        from airflow_agentic.serving.processes import Options, log_to_stderr, read_cards, run
     except ImportError as error:
         from airflow_agentic.exceptions import MissingExtraError
 
         raise MissingExtraError(str(error.name), "serving") from None
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     options = Options(
         cards=str(Project.find(project).root / "models"),
         models=tuple(models or ()),
@@ -58,6 +60,7 @@ def serve(
         queue_bytes=_size(queue_size, "--queue-size"),
         body_bytes=_size(body_size, "--body-size"),
         drain=drain,
+        grace=grace,
     )
     read_cards(options)
     if not run(options):

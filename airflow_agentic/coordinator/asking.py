@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from airflow_agentic.exceptions import DeadlineError, ModelError, RecordError, ServiceRefusedError
 from airflow_agentic.openinference.client import OF_THE_RECORDS
 from airflow_agentic.runtime.results import as_record_error, results, with_errors
+from airflow_agentic.runtime.single import failed
 
 if TYPE_CHECKING:
     from airflow_agentic.coordinator.codecs import Codec
     from airflow_agentic.openinference.client import ServiceClient
+    from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.runtime.single import Answer
     from airflow_agentic.spec.model import ModelCard
 
 AT_ONCE: Final = 32
@@ -53,8 +56,37 @@ class Asking:
         except Exception as problem:  # noqa: BLE001  # as of a local model: what an array brings about is its record's
             return await self._apart(records, problem)
 
+    async def answer_alone(self, records: pa.Table) -> Answer:
+        """The row of :meth:`answer` to one record."""
+        codec = self._codec
+        if not codec.alone:
+            row: Answer = (await self.answer(records)).to_pylist()[0]
+            return row
+        try:
+            if codec.blocks:
+                encoded = await asyncio.to_thread(codec.encode_alone, records)
+            else:
+                encoded = codec.encode_alone(records)
+            return codec.decode_alone(await self._ask(encoded))
+        except ServiceRefusedError as error:
+            if error.status not in OF_THE_RECORDS:
+                raise
+            return failed(RecordError("model_error", str(error)))
+        except ModelError:
+            raise
+        except Exception as problem:  # noqa: BLE001  # as above
+            return failed(as_record_error(problem))
+
+    async def _ask(self, encoded: Any) -> Arrays:
+        card = self._card
+        left = None if self._until is None else self._until - self._clock()
+        if left is not None and left <= 0:
+            raise DeadlineError(f"no time was left for {card.name!r}")
+        response = await self._client.infer(card.name, self._codec.request(encoded), version=card.version, timeout=left)
+        return {one.name: one.array for one in response.outputs}
+
     async def _answer(self, records: pa.Table) -> pa.Table:
-        codec, card, count = self._codec, self._card, records.num_rows
+        codec, count = self._codec, records.num_rows
         elsewhere = count > AT_ONCE
         if elsewhere or codec.blocks:
             encoded, rows, errors = await asyncio.to_thread(codec.encode, records)
@@ -62,11 +94,7 @@ class Asking:
             encoded, rows, errors = codec.encode(records)
         if not rows:
             return with_errors(results(0), errors, count)
-        left = None if self._until is None else self._until - self._clock()
-        if left is not None and left <= 0:
-            raise DeadlineError(f"no time was left for {card.name!r}")
-        response = await self._client.infer(card.name, codec.request(encoded), version=card.version, timeout=left)
-        arrays = {one.name: one.array for one in response.outputs}
+        arrays = await self._ask(encoded)
         if elsewhere:
             found = await asyncio.to_thread(codec.decode, arrays, encoded, rows)
         else:

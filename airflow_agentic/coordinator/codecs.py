@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
     from airflow_agentic.openinference.tensors import ModelMetadata
     from airflow_agentic.runtime.base import Arrays
+    from airflow_agentic.runtime.single import Answer
     from airflow_agentic.spec.model import ModelCard
 
 Errors = Mapping[int, RecordError]
 
+_NO_ANSWERS: Final = (ProtocolError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
+
 
 class Codec(Protocol):
     """One model's."""
+
+    alone: bool
+    """Whether it has the two ways that are cheaper for one record."""
 
     blocks: bool
     """Whether :meth:`encode` may read files."""
@@ -37,12 +43,20 @@ class Codec(Protocol):
     def request(self, encoded: Any) -> InferRequest:
         """What is asked."""
 
+    def encode_alone(self, records: pa.Table) -> Any:
+        """As :meth:`encode` of one record."""
+
+    def decode_alone(self, arrays: Arrays) -> Answer:
+        """As :meth:`decode` of one record, the row itself."""
+
     def decode(self, arrays: Arrays, encoded: Any, rows: int) -> pa.Table:
         """A response as ``tables.RESULT``, one row a record that was encoded."""
 
 
 class RecordCodec:
     """Of a model that is served for records: its server encodes and decodes."""
+
+    alone = True
 
     def __init__(self, card: ModelCard) -> None:
         self._card = card
@@ -66,16 +80,34 @@ class RecordCodec:
         """
         try:
             return record_tensors.to_results(self._card, arrays, rows)
-        except (ProtocolError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            raise ServiceRefusedError(
-                f"the service of model {self._card.name!r} gave no answers to records: {error}; is it "
-                "`airflow-agentic serve`? A foreign server's model needs a card with framework: open-inference"
-            ) from error
+        except _NO_ANSWERS as error:
+            raise self._no_answers(error) from error
+
+    def encode_alone(self, records: pa.Table) -> Any:
+        """The one record, for :meth:`request`.
+
+        :raises RecordError: it cannot be sent.
+        """
+        return record_tensors.from_record(self._card, records)
+
+    def decode_alone(self, arrays: Arrays) -> Answer:
+        """A response to one record, as a row of ``tables.RESULT``."""
+        try:
+            return record_tensors.to_result(self._card, arrays)
+        except _NO_ANSWERS as error:
+            raise self._no_answers(error) from error
+
+    def _no_answers(self, error: Exception) -> ServiceRefusedError:
+        return ServiceRefusedError(
+            f"the service of model {self._card.name!r} gave no answers to records: {error}; is it "
+            "`airflow-agentic serve`? A foreign server's model needs a card with framework: open-inference"
+        )
 
 
 class TensorCodec:
     """Of a model with ``input: tensor``: its server gives the model the tensors as they are."""
 
+    alone = False
     blocks = False
 
     def __init__(self, card: ModelCard, metadata: ModelMetadata, *, cache_dir: Path | None = None) -> None:
@@ -98,3 +130,11 @@ class TensorCodec:
     def decode(self, arrays: Arrays, encoded: Encoded, rows: int) -> pa.Table:
         """See :class:`Codec`."""
         return self._decode(arrays, encoded)
+
+    def encode_alone(self, records: pa.Table) -> Any:
+        """It has none."""
+        raise NotImplementedError
+
+    def decode_alone(self, arrays: Arrays) -> Answer:
+        """It has none."""
+        raise NotImplementedError

@@ -24,7 +24,7 @@ from airflow_agentic.execution import nodes as functions
 from airflow_agentic.execution.freeze import node_card, snapshot
 from airflow_agentic.execution.nodes import ShardState
 from airflow_agentic.execution.nodes_one import OnePlan
-from airflow_agentic.pipeline.plain import PlainRecords, plain_table
+from airflow_agentic.pipeline.plain import PlainRecords, PlainTables
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Gate, Infer, Plan, Preprocess, Publish, Route
 from airflow_agentic.routing.decide import Decider
 
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from airflow_agentic.coordinator.pool import Pool
 
-FEW: Final = 16
+FEW: Final = 8
 """Records; with so many, a call of Arrow costs less than one of Python for each."""
+_ANSWERS: Final = PlainTables(tables.ANSWER)
 
 
 class Coordinator:
@@ -78,7 +79,7 @@ class Coordinator:
         """
         calls = self._calls(deadline)
         if self._are_few(len(records), records.schema):
-            return plain_table(await self._answer_few(PlainRecords.of(records), calls), tables.ANSWER)
+            return _ANSWERS.table(await self._answer_few(PlainRecords.of(records), calls))
         return await self._answer_batch(records, calls)
 
     async def answer_few(self, records: PlainRecords, *, deadline: float | None = None) -> list[dict[str, Any]]:

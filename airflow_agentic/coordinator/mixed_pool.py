@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from airflow_agentic.exceptions import MissingExtraError
+from airflow_agentic.spec.service import ServiceSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,7 @@ def pool_of(plan: Plan, local: Pool, *, connect: Connect | None = None) -> Pool:
     :param connect: makes the client of a service; by default of its ``url``.
     :raises MissingExtraError: a service is asked, and its client is not installed.
     """
-    services = plan.options.services
+    services = {name: ServiceSpec.model_validate(said) for name, said in plan.options.services.items()}
     if not services:
         return local
     try:
@@ -64,8 +65,14 @@ class MixedPool:
 
     async def predict(self, card: ModelCard, records: pa.Table, *, timeout: float | None) -> pa.Table:
         """Answer ``records`` (``tables.PREDICTION``)."""
-        pool = self._services if card.name in self._served else self._local
-        return await pool.predict(card, records, timeout=timeout)
+        return await self._of(card).predict(card, records, timeout=timeout)
+
+    async def prepare(self, card: ModelCard) -> None:
+        """See :class:`~airflow_agentic.coordinator.pool.Pool`."""
+        await self._of(card).prepare(card)
+
+    def _of(self, card: ModelCard) -> Pool:
+        return self._services if card.name in self._served else self._local
 
     def kill(self) -> None:
         """See :class:`~airflow_agentic.coordinator.pool.Pool`."""

@@ -10,21 +10,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from airflow_agentic.execution.nodes_one import OneState, aggregate_one, control_one, given_one, unfed_one
-from airflow_agentic.pipeline.plain import plain_table
 from airflow_agentic.plan.ir import Infer
-from airflow_agentic.tables import PREDICTION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pyarrow as pa
+
     from airflow_agentic.coordinator.calls import Calls
     from airflow_agentic.execution.nodes_one import OnePlan
     from airflow_agentic.pipeline.plain import PlainRecords
-
-_ROW = pa.field("row", pa.int32())
 
 
 class OnlineExecution:
@@ -35,10 +31,12 @@ class OnlineExecution:
 
     def __init__(self, plan: OnePlan, records: PlainRecords, calls: Calls) -> None:
         self.calls = calls
-        self.schema = records.schema.append(_ROW)
+        self.tables = plan.tables(records.schema)
         self.states = [OneState(plan, record) for record in records.rows]
         self.waiting = plan.nodes
         self.done: set[str] = set()
+        self.given: dict[tuple[int, ...], pa.Table] = {}
+        """Tables of records as they came, by their places."""
 
     async def run(self) -> list[dict[str, Any]]:
         """The answers: rows of ``tables.ANSWER``, in order."""
@@ -80,23 +78,31 @@ class OnlineExecution:
         return ready
 
     async def _ask(self, node: Infer) -> None:
-        asked: list[tuple[OneState, str | None]] = []
-        rows: list[Mapping[str, Any]] = []
+        asked: dict[int, tuple[Mapping[str, Any], str | None]] = {}
         for place, state in enumerate(self.states):
             if not state.assigned(node):
                 continue
             record, reason = given_one(node, state)
-            if record["error"] is not None:
-                state.predictions[node.id] = unfed_one(node, state, record)
+            if record["error"] is None:
+                asked[place] = record, reason
             else:
-                asked.append((state, reason))
-                rows.append({**record, _ROW.name: place})
-        if rows:
-            predicted = await self.calls.predict(node, plain_table(rows, self.schema))
-            for (state, reason), values in zip(asked, plain_predictions(predicted), strict=True):
+                state.predictions[node.id] = unfed_one(node, state, record)
+        if asked:
+            predicted = await self.calls.predict(node, self._table(node, asked))
+            for (place, (_, reason)), values in zip(asked.items(), plain_predictions(predicted), strict=True):
                 values["reason"] = reason
-                state.predictions[node.id] = values
+                self.states[place].predictions[node.id] = values
         self.done.add(node.id)
+
+    def _table(self, node: Infer, asked: Mapping[int, tuple[Mapping[str, Any], str | None]]) -> pa.Table:
+        """What the model is given: several are often given the same."""
+        places = tuple(asked)
+        table = self.given.get(places) if node.feed is None else None
+        if table is None:
+            table = self.tables.table([{**record, "row": place} for place, (record, _) in asked.items()])
+        if node.feed is None:
+            self.given[places] = table
+        return table
 
 
 def plain_predictions(predictions: pa.Table) -> list[dict[str, Any]]:
@@ -104,8 +110,8 @@ def plain_predictions(predictions: pa.Table) -> list[dict[str, Any]]:
     if predictions.num_rows > 1:
         rows: list[dict[str, Any]] = predictions.to_pylist()
         return rows
-    columns = zip(PREDICTION.names, predictions.columns, strict=True)
-    return [{name: None if column.null_count else column[0].as_py() for name, column in columns}]
+    columns = zip(predictions.column_names, predictions.columns, strict=True)
+    return [{name: None if column.null_count else column.chunk(0)[0].as_py() for name, column in columns}]
 
 
 def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:

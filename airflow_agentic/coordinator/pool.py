@@ -42,6 +42,12 @@ class Pool(Protocol):
         :raises ModelError: the model cannot answer at all.
         """
 
+    async def prepare(self, card: ModelCard) -> None:
+        """Load the model, or ask its server for it; at once where that is done.
+
+        :raises AgenticError: it cannot be loaded, or no server has it.
+        """
+
     def kill(self) -> None:
         """Calls under way, and all later ones, raise :class:`ModelUnavailableError`; from any thread."""
 
@@ -143,6 +149,8 @@ class ModelPool:
         :raises ModelError: it cannot be loaded.
         """
         model = self._models.setdefault(_key(card), _Loaded(card))
+        if model.predictor is not None:
+            return
         async with model.lock:
             self._refuse_killed(card.name)
             if model.predictor is None:

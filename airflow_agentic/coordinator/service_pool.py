@@ -19,7 +19,7 @@ from airflow_agentic.coordinator.asking import Asking
 from airflow_agentic.coordinator.codecs import Codec, RecordCodec, TensorCodec
 from airflow_agentic.exceptions import ModelUnavailableError
 from airflow_agentic.openinference.client import ServiceClient
-from airflow_agentic.runtime.batching import ROW, cuts, predictions
+from airflow_agentic.runtime.batching import ROW, cuts, prediction_of, predictions
 from airflow_agentic.spec.service import ServiceSpec, layered
 from airflow_agentic.tables import RESULT
 
@@ -104,6 +104,16 @@ class ServicePool:
             del self._callers[caller]
             self._under_way[name] -= 1
 
+    async def prepare(self, card: ModelCard) -> None:
+        """Ask the servers whether one has the model, ready.
+
+        :raises ModelUnavailableError: none has.
+        """
+        found = await self.client(card.name).health(card.name, version=card.version)
+        if not any(one.ready for one in found):
+            said = "; ".join(f"{one.url}: {one.why}" for one in found)
+            raise ModelUnavailableError(f"no server has {card.name!r} version {card.version!r} ready ({said})")
+
     def kill(self) -> None:
         """Calls under way, and all later ones, raise :class:`ModelUnavailableError`; from any thread."""
         self._killed = True
@@ -125,15 +135,14 @@ class ServicePool:
 
     async def _answer(self, card: ModelCard, records: pa.Table, until: float | None) -> pa.Table:
         client = self.client(card.name)
-        inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
         asking = Asking(card, await self._codec(card, client, until), client, until, self._clock)
         count = records.num_rows
-        latencies = np.empty(count)
         if count == 1:
             began = self._clock()
-            found = await asking.answer(inputs)
-            latencies[0] = (self._clock() - began) * 1000.0
-            return predictions(card, records, found, latencies)
+            answer = await asking.answer_alone(records)
+            return prediction_of(card, records, answer, (self._clock() - began) * 1000.0)
+        inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
+        latencies = np.empty(count)
         parts: dict[int, pa.Table] = {}
         waiting = cuts(inputs, card)
 

@@ -28,6 +28,7 @@ from airflow_agentic.operators import (
     PreprocessOperator,
     PublishOperator,
     RouteOperator,
+    ServiceInferenceOperator,
     WorkflowOperator,
 )
 from airflow_agentic.plan.draw import terminal
@@ -159,9 +160,12 @@ class _Expanded:
     def _infer(self, node: Infer, placed: dict[str, Any]) -> Any:
         """The operator that runs a model where the workflow says, to be mapped over the units."""
         placed["map_index_template"] = "unit {{ task.unit.unit }}"
-        if node.model not in self.plan.options.runners:
+        runner = self.plan.options.runners.get(node.model)
+        if runner is None:
             placed |= own_pod(self.workflow.spec, self.plan, [node], self.defaults)
             return LocalInferenceOperator.partial(**placed)
+        if runner == "service":
+            return ServiceInferenceOperator.partial(**placed, service=self.plan.options.services[node.model])
         from airflow_agentic.dagbuilder.pods import operator  # the client takes seconds to import
 
         kind, given = operator(self.workflow.spec, self.plan, node.model)

@@ -16,7 +16,7 @@ from airflow_agentic.execution.nodes import fed_value, member_scores, no_input, 
 from airflow_agentic.pipeline.answers_one import OneAnswerer
 from airflow_agentic.pipeline.combination import Combination, Ensemble, parts
 from airflow_agentic.pipeline.combine_one import BLANK, OneCombiner
-from airflow_agentic.pipeline.plain import PlainRecords
+from airflow_agentic.pipeline.plain import PlainRecords, PlainTables
 from airflow_agentic.pipeline.steps import parse_step
 from airflow_agentic.plan.columns import ARROW_TYPES, gate_columns
 from airflow_agentic.plan.ir import Aggregate, Gate, Infer, Plan, Preprocess, Publish, Route
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from airflow_agentic.routing.decide import Decider
 
 _BAD = Selected(None, "bad_record", None, "bad record")
+_ROW = pa.field("row", pa.int32())
 _NO_INPUT = dict.fromkeys(column.name for column in INPUT)
+_NO_COLUMNS = pa.schema([])
 _FEATURES = frozenset(ARROW_TYPES.values())
 
 
@@ -67,9 +69,20 @@ class OnePlan:
             for column, type_ in plan.columns.items()
             if column not in {"record.kind", "record.text", "record.uri"}
         }
+        # what was found of a schema: requests mostly bring the one of the request before
+        self._taken = RECORD
+        self._prepared = _NO_COLUMNS, _NO_COLUMNS
+        self._tables = _NO_COLUMNS, PlainTables(_NO_COLUMNS)
 
     def takes(self, schema: pa.Schema) -> bool:
         """Whether records of this schema are the same in plain values: each column is of its declared, plain type."""
+        if not schema.equals(self._taken):
+            if not self._takes(schema):
+                return False
+            self._taken = schema
+        return True
+
+    def _takes(self, schema: pa.Schema) -> bool:
         if len(schema) < len(RECORD) or not all(schema.field(place).equals(own) for place, own in enumerate(RECORD)):
             return False
         features = [schema.field(place) for place in range(len(RECORD), len(schema))]
@@ -77,16 +90,33 @@ class OnePlan:
 
     def preprocess(self, records: PlainRecords) -> PlainRecords:
         """Records with the steps applied; where a step cannot take plain values, all are applied to their table."""
-        rows, schema = list(records.rows), records.schema
+        rows = list(records.rows)
         for step in self.steps:
             for place, row in enumerate(rows):
                 made = step.apply_one(row)
                 if made is None:
                     return self._preprocess_table(records)
                 rows[place] = made
-            for name, type_ in step.columns().items():
-                schema = _with_field(schema, pa.field(name, type_))
-        return PlainRecords(rows, schema)
+        return PlainRecords(rows, self._after(records.schema))
+
+    def _after(self, schema: pa.Schema) -> pa.Schema:
+        """The schema after the steps."""
+        before, after = self._prepared
+        if not schema.equals(before):
+            after = schema
+            for step in self.steps:
+                for name, type_ in step.columns().items():
+                    after = _with_field(after, pa.field(name, type_))
+            self._prepared = schema, after
+        return after
+
+    def tables(self, schema: pa.Schema) -> PlainTables:
+        """Makes the tables that models are given: preprocessed records of ``schema``, with their ``row``."""
+        before, made = self._tables
+        if not schema.equals(before):
+            made = PlainTables(schema.append(_ROW))
+            self._tables = schema, made
+        return made
 
     def _preprocess_table(self, records: PlainRecords) -> PlainRecords:
         table = records.table()

@@ -28,6 +28,9 @@ Start = Callable[[ModelCard], Predictor]
 OnShard = Callable[[ShardFile, Marker], None]
 """Called after each shard that is committed."""
 
+Work = Callable[[Sequence[ShardFile], OnShard], None]
+"""Commits these shards, and tells of each."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitSummary:
@@ -54,6 +57,13 @@ def infer_unit(
     :raises ModelUnavailableError: the model was lost; says what the unit still lacks. What is committed stays.
     :raises ModelError: the model cannot be loaded, or cannot answer at all.
     """
+    return work_unit(
+        run, node, unit, lambda pending, committed: _predict(run, node, pending, start, committed), on_shard
+    )
+
+
+def work_unit(run: Run, node: Infer, unit: Unit, work: Work, on_shard: OnShard) -> UnitSummary | None:
+    """:func:`infer_unit` with another way to work: ``work`` commits the shards that it is given."""
     shards = run.unit_shards(node, unit)
     if not shards:
         return None
@@ -65,7 +75,8 @@ def infer_unit(
             if shard not in pending:
                 reporter.committed(run.committed(node, shard))
         try:
-            _predict(run, node, pending, start, on_shard, reporter)
+            reporter.say("loading")
+            work(pending, _both(reporter.committed, on_shard))
         except AgenticError as error:
             reporter.say("lost")
             if isinstance(error, ModelUnavailableError):
@@ -105,19 +116,22 @@ def _summary(run: Run, node: Infer, unit: Unit, shards: Sequence[ShardFile], *, 
     )
 
 
-def _predict(
-    run: Run, node: Infer, pending: Sequence[ShardFile], start: Start, on_shard: OnShard, reporter: Reporter
-) -> None:
+def _predict(run: Run, node: Infer, pending: Sequence[ShardFile], start: Start, committed: OnShard) -> None:
     card = node_card(run.plan, node)
-    reporter.say("loading")
     predictor = start(card)
     try:
         for shard in pending:
-            marker = run.infer(node, shard, lambda records: predict_records(predictor, card, records))
-            reporter.committed(marker)
-            on_shard(shard, marker)
+            committed(shard, run.infer(node, shard, lambda records: predict_records(predictor, card, records)))
     finally:
         predictor.close()
+
+
+def _both(report: Callable[[Marker], None], on_shard: OnShard) -> OnShard:
+    def committed(shard: ShardFile, marker: Marker) -> None:
+        report(marker)
+        on_shard(shard, marker)
+
+    return committed
 
 
 def _lost(run: Run, node: Infer, unit: Unit, shards: Sequence[ShardFile], why: object) -> str:

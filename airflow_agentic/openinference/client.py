@@ -62,6 +62,7 @@ class ServiceClient:
 
     For one event loop at a time; after :meth:`close` it may be used in another.
 
+    :param token: the bearer token of a service that names no reference to one; it is kept in memory only.
     :param sleep: waits before a second try (tests replace it, as the others).
     :raises ServiceRefusedError: ``service`` names no URL.
     """
@@ -70,6 +71,7 @@ class ServiceClient:
         self,
         service: ServiceSpec,
         *,
+        token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         chance: Chance | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -79,6 +81,7 @@ class ServiceClient:
             where = f"only the Airflow connection {service.connection!r}" if service.connection else "no server"
             raise ServiceRefusedError(f"the service names {where}; write service: {{url: http://HOST:PORT}}")
         self.service = service
+        self._token = token
         self._urls = service.url
         self._clock = clock
         self._sleep = sleep
@@ -285,7 +288,7 @@ class ServiceClient:
 
     def _connected(self) -> Transport:
         if self._transport is None:
-            self._transport = Transport(self.service)
+            self._transport = Transport(self.service, self._token)
         return self._transport
 
 

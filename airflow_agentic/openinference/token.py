@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 class BearerToken:
     """Gives the header ``Authorization``.
 
+    :param given: the token itself, for a service without a reference to one.
     :param environment: of this process (tests replace it).
     """
 
-    def __init__(self, reference: TokenReference | None, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, reference: TokenReference | None, given: str | None = None, environment: Mapping[str, str] = os.environ
+    ) -> None:
         self._reference = reference
+        self._given = given
         self._environment = environment
         self._seen: tuple[int, int, int] | None = None
         self._value = ""
@@ -33,7 +37,7 @@ class BearerToken:
         """
         reference = self._reference
         if reference is None:
-            return {}
+            return {} if self._given is None else self._header(self._given, "its connection")
         if reference.file is not None:
             return self._header(self._from_file(Path(reference.file)), f"the file {reference.file!r}")
         return self._header(self._environment.get(str(reference.env), ""), f"the variable {reference.env!r}")

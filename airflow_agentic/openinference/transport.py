@@ -75,7 +75,7 @@ class Transport:
     :raises ServiceRefusedError: the CA file cannot be used.
     """
 
-    def __init__(self, service: ServiceSpec) -> None:
+    def __init__(self, service: ServiceSpec, token: str | None = None) -> None:
         try:
             import aiohttp
             from yarl import URL
@@ -84,7 +84,7 @@ class Transport:
         self._aiohttp = aiohttp
         self._url = URL
         self._limit = service.max_response
-        self._token = BearerToken(service.token)
+        self._token = BearerToken(service.token, token)
         self._urls: dict[tuple[str, str], URL] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=service.concurrency, ssl=_tls(service.ca_file)),
@@ -122,6 +122,11 @@ class Transport:
                 server_hostname=server.host,
             )
             response = await sent
+        except self._aiohttp.ClientConnectorCertificateError as error:
+            refusal = ServiceRefusedError(
+                f"the server {server.url} is not trusted: {_said(error)}; fix service.ca_file, or its certificate"
+            )
+            raise FailedError(refusal) from error
         except (self._aiohttp.ClientError, OSError) as error:
             raise FailedError(_unavailable(server, _said(error)), again="now", unhealthy=True) from error
         try:

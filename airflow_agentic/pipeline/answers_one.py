@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_agentic.pipeline.combination import Combination, Leaf
     from airflow_agentic.pipeline.combine_one import OneCombiner, OnePrediction
 
-_TAKEN: Final = ("model", "score_kind", "label", "score", "value", "output")
+_TAKEN: Final = ("model", "score_kind", "label", "score", "scores", "value", "output")
 
 
 class OneAnswerer:
@@ -40,12 +40,13 @@ class OneAnswerer:
         values = chosen.values or {}
         asked = [leaf for leaf in self.leaves if leaf.node in combiner.predictions]
         predictions = [combiner.predictions[leaf.node] for leaf in asked]
-        scores = values.get("scores")
+        taken = {name: values.get(name) for name in _TAKEN}
+        if taken["scores"] is not None:
+            taken["scores"] = taken["scores"][:KEPT_SCORES]
         return {
             "record_id": record["record_id"],
             "task": _task(record, asked, chosen, self.tasks),
-            **{name: values.get(name) for name in _TAKEN},
-            "scores": None if scores is None else scores[:KEPT_SCORES],
+            **taken,
             "error": _error(record, chosen, combiner),
             "degraded": chosen.degraded,
             "cost": _total(predictions, "cost"),

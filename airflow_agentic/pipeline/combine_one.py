@@ -56,7 +56,7 @@ class OneCombiner:
 
     :param record_id: of the record.
     :param predictions: by infer node, of those that were asked.
-    :param selections: by control, in the plan's order.
+    :param selections: by control, in the plan's order; empty where it said nothing of the record.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class OneCombiner:
         return replace(best, degraded=True) if best.valid else best
 
     def _accepted(self, gate: str) -> bool:
-        return any(one.outcome == ACCEPTED for one in self.selections.get(gate, ()))
+        return any(one.outcome == ACCEPTED for one in self.selections[gate])
 
     def _ensemble(self, node: Ensemble) -> OnePrediction:
         members = [self.of(member) for member in node.members]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -26,22 +25,25 @@ class PlainRecords:
 
     def table(self) -> pa.Table:
         """The records as a table."""
-        return plain_table(self.rows, self.schema)
+        return PlainTables(self.schema).table(self.rows)
 
 
-def plain_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows that have every column of ``schema``, as a table."""
-    columns = [_column([row[field.name] for row in rows], field.type) for field in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+class PlainTables:
+    """Makes tables of one schema from plain rows; what is the same for all of them is made once."""
 
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._fields = [(field.name, field.type) for field in schema]
+        self._nulls: dict[int, list[pa.Array]] = {}
 
-def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if all(value is None for value in values):
-        return _nulls(len(values), kind)
-    return pa.array(values, kind)
-
-
-@lru_cache(maxsize=256)
-def _nulls(count: int, kind: pa.DataType) -> pa.Array:
-    """Arrays are immutable, so that equal ones may be shared."""
-    return pa.nulls(count, kind)
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """``rows``, which have every column, as a table."""
+        count = len(rows)
+        if count not in self._nulls:
+            self._nulls[count] = [pa.nulls(count, kind) for _, kind in self._fields]
+        columns = list(self._nulls[count])  # most columns of few records are null, and arrays may be shared
+        for place, (name, kind) in enumerate(self._fields):
+            values = [row[name] for row in rows]
+            if any(value is not None for value in values):
+                columns[place] = pa.array(values, kind)
+        return pa.Table.from_arrays(columns, schema=self.schema)

@@ -43,7 +43,7 @@ TEXT_FIELDS: Final = frozenset({"record_id", "id", "task", "language", "text", "
 _IS_NUMBER: Final = {name: kind == pa.float64() for name, kind in tables.REQUIREMENTS.items()}
 """The fields of a record's requirements, and whether each is a number."""
 _NO_INPUT: Final[dict[str, Any]] = dict.fromkeys(field.name for field in tables.INPUT)
-_RESERVED: Final = frozenset({"position", "error"})
+_RESERVED: Final = frozenset({"position", "error", "row"})
 
 
 @dataclass(frozen=True)

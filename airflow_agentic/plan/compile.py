@@ -131,7 +131,7 @@ class _Compiler:
                 shard_bytes=workflow.shard.bytes,
                 runners={name: runner for name in used if (runner := workflow.runner.of(name)) != "local"},
                 services={
-                    name: layered(card.service, workflow.service)
+                    name: layered(card.service, workflow.service).stated
                     for name, card in used.items()
                     if workflow.runner.of(name) == "service"
                 },

@@ -18,7 +18,6 @@ from airflow_agentic.pipeline.combination import Combination  # pydantic reads i
 from airflow_agentic.registry.info import ModelInfo  # pydantic reads it
 from airflow_agentic.routing.decision import Decision, targets
 from airflow_agentic.spec.base import Strict
-from airflow_agentic.spec.service import ServiceSpec  # pydantic reads it
 from airflow_agentic.spec.workflow import ColumnType, OnError  # pydantic reads them
 
 SCHEMA_VERSION: Final = 1
@@ -140,8 +139,8 @@ class Options(Strict):
     shard_bytes: int = 64 * 2**20
     runners: dict[str, Literal["kubernetes", "service"]] = Field(default_factory=dict)
     """What runs the models that do not run in the worker. Not part of the plan's identity."""
-    services: dict[str, ServiceSpec] = Field(default_factory=dict)
-    """Where those with runner ``service`` are served. Not part of the plan's identity."""
+    services: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Where those with runner ``service`` are served, as card and workflow state it. Nor is this."""
     retention: float | None = None
     """Seconds the run is kept after its last write; without it as long as the configuration says."""
 

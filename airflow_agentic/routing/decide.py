@@ -288,15 +288,12 @@ class _Walk:
         if pick.policy == "least-loaded":
             best = min(range(len(able)), key=lambda index: (self.decider.load.get(able[index].model or "", 0), index))
             return [(able[best], rows, f"{able[best].name} is least loaded")]
-        chosen, why = best_of(pick, able, self.decider.models)
-        return [(chosen, rows, why)]
+        return [self._best(pick, able, rows)]
 
-
-def best_of(pick: Pick, able: Sequence[Candidate], models: Mapping[str, ModelInfo]) -> tuple[Candidate, str]:
-    """The best of ``able`` by the policy of ``pick``, and what is said of it."""
-    ranked = scores([models[str(one.model)] for one in able], pick.policy, pick.weights)
-    best = max(range(len(able)), key=lambda index: (ranked[index], -index))
-    return able[best], best_said(pick.policy, able[best].name, ranked[best], len(able))
+    def _best(self, pick: Pick, able: list[Candidate], rows: Rows) -> tuple[Candidate, Rows, str]:
+        ranked = scores([self.decider.models[str(one.model)] for one in able], pick.policy, pick.weights)
+        best = max(range(len(able)), key=lambda index: (ranked[index], -index))
+        return able[best], rows, best_said(pick.policy, able[best].name, ranked[best], len(able))
 
 
 def sorted_out(candidates: Sequence[Candidate], why: Sequence[str | None]) -> tuple[list[Candidate], dict[str, str]]:

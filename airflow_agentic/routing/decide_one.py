@@ -13,9 +13,9 @@ import numpy as np
 
 from airflow_agentic.routing.chance import chance_of
 from airflow_agentic.routing.conditions import Condition
-from airflow_agentic.routing.decide import best_of, sorted_out
+from airflow_agentic.routing.decide import sorted_out
 from airflow_agentic.routing.decision import All, Pick, Reject, Rules, Sample, Split, To
-from airflow_agentic.routing.eligibility import CHECKS, UNHEALTHY, Asked, joined_reasons, why_dropped, why_not
+from airflow_agentic.routing.eligibility import CHECKS, Asked, joined_reasons, why_dropped, why_not
 from airflow_agentic.routing.policy import only_left
 from airflow_agentic.tables import Selected
 
@@ -148,7 +148,7 @@ class _Walk:
             self.visit(picked.candidate.then, rule, joined_reasons(said, once_more))
 
     def _pick_nested(self, pick: Pick, asked: Asked, rule: str | None, reason: str) -> None:
-        """Where a candidate is a pattern of its own."""
+        """Where a candidate is a pattern of its own: that one is able until it is tried."""
         models = self.owner.decider.models
         if not pick.by_task:
             asked = Asked(**{**vars(asked), "task": None})
@@ -158,12 +158,7 @@ class _Walk:
             if candidate.model is not None
         ]
         able, dropped = sorted_out(pick.candidates, why)
-        said = joined_reasons(reason, why_dropped(dropped, models))
-        if able:
-            self._enter(pick, able, rule, said)
-            return
-        unhealthy = bool(dropped) and set(dropped.values()) == {UNHEALTHY}
-        self.emitted.append(Selected(None, "all_unhealthy" if unhealthy else "no_candidate", rule, said))
+        self._enter(pick, able, rule, joined_reasons(reason, why_dropped(dropped, models)))
 
     def _enter(self, pick: Pick, able: Sequence[Candidate], rule: str | None, reason: str) -> None:
         """Send the record to a candidate; where a nested pattern has no model for it, to the other candidates."""
@@ -182,11 +177,9 @@ class _Walk:
             self._enter(pick, others, rule, tried[0].reason or "")
 
     def _choose(self, pick: Pick, able: Sequence[Candidate]) -> tuple[Candidate, str]:
-        """Which of ``able`` gets the record, and why."""
+        """Which of ``able`` gets the record, and why. No policy ranks patterns."""
         if len(able) == 1:
             return able[0], only_left(pick, able[0].name)
-        if pick.policy == "declared":
-            return able[0], ""
         if pick.policy == "round-robin":
             chosen = able[self.record["position"] % len(able)]
             return chosen, f"round-robin: {chosen.name}"
@@ -200,7 +193,7 @@ class _Walk:
             load = self.owner.decider.load
             chosen = min(able, key=lambda one: load.get(one.model or "", 0))
             return chosen, f"{chosen.name} is least loaded"
-        return best_of(pick, able, self.owner.decider.models)
+        return able[0], ""
 
 
 def _drawn(weights: Sequence[float], chance: float) -> int:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelError, RecordError
 from airflow_agentic.runtime.results import as_record_error, fitting, results, with_errors
+from airflow_agentic.runtime.single import Answer, checked_answer, prediction
 from airflow_agentic.tables import NAME, PREDICTION, RESULT, SCORES
 
 if TYPE_CHECKING:
@@ -71,9 +72,40 @@ def predictions(
     :param found: ``tables.RESULT``, one row a record, in order.
     :param latencies: milliseconds a record.
     """
-    rows = records.column(ROW) if ROW in records.column_names else pa.array(np.arange(records.num_rows, dtype=np.int32))
+    if found.num_rows == 1:
+        return prediction_of(card, records, found.to_pylist()[0], float(latencies[0]), top_k=top_k)
+    rows = _rows(records)
     answers = checked(found, card, top_k=top_k)
     return _predictions(card, rows, records.column("record_id"), answers, latencies)
+
+
+def _rows(records: pa.Table) -> Any:
+    return records.column(ROW) if ROW in records.column_names else pa.array(np.arange(records.num_rows, dtype=np.int32))
+
+
+def prediction_of(
+    card: ModelCard, records: pa.Table, found: Answer, latency: float, *, top_k: int | None = None
+) -> pa.Table:
+    """As :func:`predictions`, of one record.
+
+    :param latency: in milliseconds.
+    """
+    answer = checked_answer(found, card, top_k or card.output.top_k, _needed(card))
+    kind = card.output.score_kind if card.output.classes is not None else None
+    fixed = {
+        "row": _array(_rows(records)),
+        "record_id": _array(records.column("record_id")),
+        "model": _name(card.name, 1),
+        "model_version": _name(card.version, 1),
+        "score_kind": _name(kind, 1),
+        "reason": _name(None, 1),
+    }
+    cost = card.cost if answer["error"] is None else 0.0
+    return prediction(fixed, {**answer, "latency_ms": latency, "cost": cost, "attempt": 1})
+
+
+def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column if isinstance(column, pa.Array) else column.combine_chunks()
 
 
 def cuts(records: pa.Table, card: ModelCard) -> Iterator[tuple[int, int]]:
@@ -133,7 +165,7 @@ def _violations(table: pa.Table, card: ModelCard) -> Iterator[tuple[str, str, Ro
         yield "bad_output", f"the model gave a {name} that is not finite (NaN or infinity)", found
     scores = _chunk(table, "scores")
     labels, numbers = scores.flatten().flatten()
-    yield "bad_output", "the model gave scores that are not finite", _parents(scores, _not_finite(numbers))
+    yield "bad_output", "the model gave scores that are not finite", _parents(scores, _no_numbers(numbers))
     needed, column = _needed(card)
     if _chunk(table, column).null_count:
         yield "bad_output", f"the model gave no {needed}", _true(_chunk(table, column).is_null())
@@ -167,6 +199,11 @@ def _not_finite(numbers: pa.Array) -> Rows:
     if numbers.null_count:
         bad &= numbers.is_valid().to_numpy(zero_copy_only=False)
     return np.flatnonzero(bad)
+
+
+def _no_numbers(numbers: pa.Array) -> Rows:
+    """As :func:`_not_finite`, and those that are null, which cannot be ranked."""
+    return np.flatnonzero(~np.isfinite(numbers.to_numpy(zero_copy_only=False)))
 
 
 def _true(mask: pa.Array) -> Rows:

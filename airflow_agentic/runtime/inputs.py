@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from airflow_agentic import foreign
 from airflow_agentic.exceptions import RecordError
+from airflow_agentic.tables import INPUT
 
 if TYPE_CHECKING:
     from airflow_agentic.spec.model import InputType
@@ -24,7 +25,10 @@ KINDS: Final[dict[InputType, tuple[str, ...]]] = {
 }
 """The record kinds that a card's ``input`` takes."""
 
-_FIELDS: Final = {"text": 1, "struct": 1, "tensor": 1, "bytes": 2, "uri": 3}
+FIELDS: Final = {"text": "text", "struct": "text", "tensor": "text", "bytes": "data", "uri": "uri"}
+"""Where in ``tables.INPUT`` a record of each kind has its value."""
+
+_PLACES: Final = {kind: INPUT.get_field_index(field) for kind, field in FIELDS.items()}
 
 
 def payloads(batch: pa.Table, wanted: InputType) -> tuple[list[Any], dict[int, RecordError]]:
@@ -35,13 +39,13 @@ def payloads(batch: pa.Table, wanted: InputType) -> tuple[list[Any], dict[int, R
     column = batch.column("input").combine_chunks()
     fields = column.flatten()
     kinds = KINDS[wanted]
-    values = fields[_FIELDS[kinds[0]]]
+    values = fields[_PLACES[kinds[0]]]
     if values.null_count == 0 and pc.all(pc.equal(fields[0], kinds[0])).as_py():
         return values.to_pylist(), {}
     found = fields[0].to_pylist()
-    columns = {kind: fields[_FIELDS[kind]].to_pylist() for kind in kinds}
+    columns = {kind: fields[_PLACES[kind]].to_pylist() for kind in kinds}
     loaded = [columns[kind][row] if kind in columns else None for row, kind in enumerate(found)]
-    return loaded, {row: _wrong(found[row], wanted) for row, value in enumerate(loaded) if value is None}
+    return loaded, {row: wrong(found[row], wanted) for row, value in enumerate(loaded) if value is None}
 
 
 def kind_of(batch: pa.Table) -> list[str | None]:
@@ -71,7 +75,8 @@ def read(value: bytes | str) -> bytes:
     return foreign.read(value)
 
 
-def _wrong(kind: str | None, wanted: InputType) -> RecordError:
+def wrong(kind: str | None, wanted: InputType) -> RecordError:
+    """What is wrong with a record of ``kind``, or with one that has no value."""
     takes = " or ".join(KINDS[wanted])
     if kind in KINDS[wanted]:
         return RecordError("wrong_input", f"the record's input of kind {kind!r} is empty (null)")

@@ -26,6 +26,7 @@ a request that names it; any other request fails where a record has no answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +41,7 @@ from airflow_agentic.openinference.tensors import Tensor, TensorSpec
 from airflow_agentic.runtime import inputs
 from airflow_agentic.runtime.decode import json_lists
 from airflow_agentic.runtime.results import results
-from airflow_agentic.tables import ERROR, INPUT, RECORD, REQUIREMENTS, SCORES, error
+from airflow_agentic.tables import ERROR, INPUT, RECORD, REQUIREMENTS, RESULT, SCORES, error
 
 if TYPE_CHECKING:
     from airflow_agentic.runtime.base import Arrays
@@ -169,6 +170,27 @@ def from_records(card: ModelCard, records: pa.Table) -> tuple[list[Tensor], dict
     return tensors, errors
 
 
+def from_record(card: ModelCard, records: pa.Table) -> list[Tensor]:
+    """The one record of ``records`` as a request's tensors, as :func:`from_records` gives them, without Arrow.
+
+    :raises RecordError: it cannot be one.
+    """
+    given = records.column("input")[0].as_py()
+    kind = given["kind"]
+    value = given[inputs.FIELDS[kind]] if kind in inputs.KINDS[card.input] else None
+    if value is None:
+        raise inputs.wrong(kind, card.input)
+    data = inputs.read(value) if "uri" in inputs.KINDS[card.input] else value.encode()
+    tensors = [Tensor(card.input, "BYTES", _objects([data]))]
+    if card.runtime.framework == "python":
+        known = [name for name in records.column_names if name not in _BASE and name != "row"]
+        values = {name: records.column(name)[0].as_py() for name in known}
+        features = {name: value for name, value in values.items() if value is not None or name not in REQUIREMENTS}
+        if features:
+            tensors.append(Tensor(FEATURES, "BYTES", _objects([orjson.dumps(features)])))
+    return tensors
+
+
 def from_results(card: ModelCard, found: pa.Table) -> dict[str, npt.NDArray[Any]]:
     """A model's results (``tables.RESULT``) as the arrays of a response, ``error`` among them."""
     columns = {name: found.column(name).to_pylist() for name in found.column_names}
@@ -199,15 +221,7 @@ def to_results(card: ModelCard, given: Arrays, rows: int) -> pa.Table:
 
     :raises ProtocolError: an output that the card promises is missing, or has another number of rows.
     """
-    for spec in (*output_specs(card), ERROR_SPEC):
-        array = given.get(spec.name)
-        wanted = (rows, *spec.shape[1:])
-        if array is None or array.dtype != DTYPES[spec.datatype] or array.shape != wanted:
-            found = "none" if array is None else f"{array.dtype} of shape {list(array.shape)}"
-            raise ProtocolError(
-                f"the server of model {card.name!r} must give {spec.name!r} as {spec.datatype} of shape "
-                f"{list(wanted)}, found {found}"
-            )
+    _complete(card, given, rows)
     try:
         return _results(given, rows)
     except (ValueError, TypeError, KeyError, AttributeError, pa.ArrowException) as problem:
@@ -226,15 +240,53 @@ def _results(given: Arrays, rows: int) -> pa.Table:
     return results(rows, **columns)
 
 
+def to_result(card: ModelCard, given: Arrays) -> dict[str, Any]:
+    """The one row of :func:`to_results`, without Arrow.
+
+    :raises ProtocolError: an output that the card promises is missing, or has another number of rows.
+    :raises ValueError: and others, it cannot be read.
+    """
+    _complete(card, given, 1)
+    found: dict[str, Any] = dict.fromkeys(RESULT.names)
+    failed = given[ERRORS].item(0)
+    if failed:
+        return {**found, "error": _error(orjson.loads(failed))}
+    for name in _ANSWER & given.keys():
+        array = given[name]
+        if name == "embedding":
+            found["output"] = json_lists(array.astype(np.float32, copy=False))[0].as_py()
+        elif array.dtype.kind == "f":
+            number = float(array.item(0))
+            found[name] = None if math.isnan(number) else number
+        else:
+            text = array.item(0)
+            found[name] = _pairs(text) if name == "scores" else text.decode()
+    return found
+
+
+def _complete(card: ModelCard, given: Arrays, rows: int) -> None:
+    for spec in (*output_specs(card), ERROR_SPEC):
+        array = given.get(spec.name)
+        wanted = (rows, *spec.shape[1:])
+        if array is None or array.dtype != DTYPES[spec.datatype] or array.shape != wanted:
+            found = "none" if array is None else f"{array.dtype} of shape {list(array.shape)}"
+            raise ProtocolError(
+                f"the server of model {card.name!r} must give {spec.name!r} as {spec.datatype} of shape "
+                f"{list(wanted)}, found {found}"
+            )
+
+
+def _pairs(text: bytes) -> list[dict[str, Any]] | None:
+    if not text:
+        return None
+    return [{"label": label, "p": None if p is None else float(p)} for label, p in orjson.loads(text).items()]
+
+
 def _column(name: str, array: npt.NDArray[Any]) -> pa.Array:
     if name == "embedding":
         return json_lists(array)
     if name == "scores":
-        pairs = [
-            [{"label": label, "p": p} for label, p in orjson.loads(text).items()] if text else None
-            for text in array.tolist()
-        ]
-        return pa.array(pairs, SCORES)
+        return pa.array([_pairs(text) for text in array.tolist()], SCORES)
     if array.dtype.kind == "f":
         return pa.array(array, pa.float64(), mask=np.isnan(array))
     return pa.array([text.decode() for text in array.tolist()], pa.string())

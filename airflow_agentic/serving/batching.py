@@ -18,12 +18,11 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airflow_agentic.exceptions import DeadlineError, ModelUnavailableError, OverloadedError
+from airflow_agentic.exceptions import DeadlineError, ModelMemoryError, ModelUnavailableError, OverloadedError
 from airflow_agentic.serving.loaded import batch_of, parts_of
 
 if TYPE_CHECKING:
@@ -73,6 +72,11 @@ class BatchLimit:
         elif rows >= self.rows:
             self._limit = min(float(self._most), self._limit + 1.0)
 
+    def exceeded(self, rows: int) -> None:
+        """``rows`` records took more memory than there is: never more than half as many again."""
+        self._most = max(1, rows // 2)
+        self._limit = min(self._limit, float(self._most))
+
 
 class _Waiting:
     """A request in the queue."""
@@ -95,13 +99,13 @@ def kind_of(arrays: Arrays) -> Kind:
 class Batcher:
     """The queue before one model, and the task that empties it.
 
-    :param run: answers a batch; called in a thread of its own, one call at a time.
+    :param run: answers a batch; one call at a time.
     :param limit: of a batch.
     """
 
     def __init__(
         self,
-        run: Callable[[Arrays], Arrays],
+        run: Callable[[Arrays], Awaitable[Arrays]],
         limit: BatchLimit,
         bounds: Bounds,
         *,
@@ -115,8 +119,8 @@ class Batcher:
         self._bytes = 0
         self._gathered = asyncio.Event()
         self._wanted = 1
-        self._row_seconds = 0.0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self.row_seconds = 0.0
+        """How long a record takes, as far as earlier ones tell."""
         self._task: asyncio.Task[None] | None = None
         self._in_hand: Sequence[_Waiting] = ()
         self._took = 0.0
@@ -135,9 +139,11 @@ class Batcher:
         :raises DeadlineError: its time is over.
         :raises ModelUnavailableError: the model's process is gone.
         """
-        if len(self._queue) >= self._bounds.requests or self._bytes + size > self._bounds.bytes:
+        if until is not None and until <= self._clock():
+            raise _too_late()
+        if self._full(size):
             self._drop_finished()
-        if len(self._queue) >= self._bounds.requests or self._bytes + size > self._bounds.bytes:
+        if self._full(size):
             raise OverloadedError(
                 f"{len(self._queue)} requests wait already ({self._bytes / 2**20:.0f} MiB); ask later, or less at once",
                 self.seconds_waiting(),
@@ -159,9 +165,14 @@ class Batcher:
             if timer is not None:
                 timer.cancel()
 
+    def _full(self, size: int) -> bool:
+        """Whether a request of ``size`` bytes is too much; a lone one is taken whatever its size."""
+        queue = self._queue
+        return bool(queue) and (len(queue) >= self._bounds.requests or self._bytes + size > self._bounds.bytes)
+
     def seconds_waiting(self) -> float:
-        """How long what waits now will take, as far as earlier batches tell."""
-        return max(0.1, sum(one.rows for one in self._queue) * self._row_seconds)
+        """How long what waits now, and is in hand, will take, as far as earlier batches tell."""
+        return max(0.1, sum(one.rows for one in (*self._in_hand, *self._queue)) * self.row_seconds)
 
     async def close(self) -> None:
         """Answer what waits, then end."""
@@ -170,32 +181,34 @@ class Batcher:
         self.stop(ModelUnavailableError("the model was unloaded"))
 
     def stop(self, why: Exception) -> None:
-        """End at once; what waits fails with ``why``."""
+        """End at once; what waits or is in hand fails with ``why``."""
         if self._task is not None:
             self._task.cancel()
-        for waiting in self._queue:
+        for waiting in (*self._in_hand, *self._queue):
             _fail(waiting, why)
         self._queue.clear()
-        self._thread.shutdown(wait=False)
+        self._in_hand, self._bytes = (), 0
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._gathered.wait()
             batch = self._take()
             if batch:
                 self._in_hand = batch
                 began = self._clock()
-                await self._answer(loop, batch)
+                if await self._answer(batch):
+                    self._learn(sum(one.rows for one in batch), self._clock() - began)
                 self._in_hand = ()
-                self._learn(sum(one.rows for one in batch), self._clock() - began)
             await self._linger(len(batch))
 
     def _learn(self, rows: int, seconds: float) -> None:
         self._limit.observe(rows, seconds)
-        each = seconds / max(1, rows)
-        self._row_seconds += (each - self._row_seconds) * (SMOOTHING if self._row_seconds else 1.0)
+        self.observe(rows, seconds)
         self._took = seconds
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """``rows`` records took ``seconds``."""
+        self.row_seconds += (seconds / max(1, rows) - self.row_seconds) * (SMOOTHING if self.row_seconds else 1.0)
 
     async def _linger(self, requests: int) -> None:
         """Wait for as many requests as the last batch had, but for a short while only."""
@@ -235,29 +248,37 @@ class Batcher:
         self._queue = deque(one for one in self._queue if not one.future.done())
         self._bytes = sum(one.size for one in self._queue)
 
-    async def _answer(self, loop: asyncio.AbstractEventLoop, batch: Sequence[_Waiting]) -> None:
+    async def _answer(self, batch: Sequence[_Waiting]) -> bool:
+        """Answer the requests of ``batch``; whether they were answered together."""
         try:
-            given = batch_of([one.arrays for one in batch])
-            answered = await loop.run_in_executor(self._thread, self._run, given)
+            answered = await self._run(batch_of([one.arrays for one in batch]))
             parts = parts_of(answered, [one.rows for one in batch])
         except ModelUnavailableError as error:
+            if isinstance(error, ModelMemoryError):
+                self._limit.exceeded(sum(one.rows for one in batch))
             for waiting in batch:
                 _fail(waiting, error)
+            return False
         except Exception as error:  # noqa: BLE001  # a model is foreign code: whatever it raises is its requests' error
             if len(batch) == 1:
                 _fail(batch[0], error)
             for waiting in batch if len(batch) > 1 else ():
                 if not waiting.future.done():
-                    await self._answer(loop, [waiting])
-        else:
-            for waiting, part in zip(batch, parts, strict=True):
-                if not waiting.future.done():
-                    waiting.future.set_result(part)
+                    await self._answer([waiting])
+            return False
+        for waiting, part in zip(batch, parts, strict=True):
+            if not waiting.future.done():
+                waiting.future.set_result(part)
+        return True
+
+
+def _too_late() -> DeadlineError:
+    return DeadlineError("the request's time was over before the model answered")
 
 
 def _expire(future: asyncio.Future[Arrays]) -> None:
     if not future.done():
-        future.set_exception(DeadlineError("the request's time was over before the model answered"))
+        future.set_exception(_too_late())
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:

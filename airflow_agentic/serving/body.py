@@ -1,13 +1,14 @@
-"""Bodies of HTTP requests, read to a bound, and the few headers that the inference path looks at."""
+"""Bodies of HTTP requests, read to bounds, and the few headers that the inference path looks at."""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
-from airflow_agentic.exceptions import AgenticError
+from airflow_agentic.exceptions import AgenticError, OverloadedError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,23 +34,47 @@ class ClientGoneError(AgenticError, ConnectionError):
 
 
 class Headers:
-    """The headers that matter here, each read once from the scope's list."""
+    """The headers that matter here, each read once from the scope's list; numbers are looked at when they are used."""
 
-    __slots__ = ("accept_encoding", "content_encoding", "json_length", "timeout_ms")
+    __slots__ = ("_json_length", "_length", "_timeout_ms", "accept_encoding", "content_encoding")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        self.json_length: int | None = None
-        self.timeout_ms: int | None = None
+        self._json_length: bytes | None = None
+        self._timeout_ms: bytes | None = None
+        self._length = b""
         self.content_encoding = self.accept_encoding = b""
         for name, value in pairs:
-            if name == b"inference-header-content-length":
-                self.json_length = _number("Inference-Header-Content-Length", value)
+            if name == b"content-length":
+                self._length = value
+            elif name == b"inference-header-content-length":
+                self._json_length = value
             elif name == b"x-request-timeout-ms":
-                self.timeout_ms = _number("X-Request-Timeout-Ms", value)
+                self._timeout_ms = value
             elif name == b"content-encoding":
                 self.content_encoding = value.strip().lower()
             elif name == b"accept-encoding":
                 self.accept_encoding = value
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body, as the client says; 0 where it does not."""
+        return int(self._length) if self._length.isdigit() else 0
+
+    @property
+    def json_length(self) -> int | None:
+        """``Inference-Header-Content-Length``.
+
+        :raises HttpError: it is no number.
+        """
+        return None if self._json_length is None else _number("Inference-Header-Content-Length", self._json_length)
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """``X-Request-Timeout-Ms``.
+
+        :raises HttpError: it is no number.
+        """
+        return None if self._timeout_ms is None else _number("X-Request-Timeout-Ms", self._timeout_ms)
 
 
 def _number(name: str, value: bytes) -> int:
@@ -59,27 +84,32 @@ def _number(name: str, value: bytes) -> int:
 
 
 class Bodies:
-    """Reads bodies to a bound, and ends those that come too slowly.
+    """Reads requests' bodies, and bounds each of them and all together.
 
-    A timer a request would cost more than all the rest of reading it: one task looks at all of them every second.
-
-    :param limit: bytes; what the client says of the length is not asked.
-    :param seconds: that a client may take to send it.
+    :param limit: bytes of a body.
+    :param seconds: that a client may take to send one.
+    :param together: bytes of all bodies that have begun to arrive and are not whole yet.
     """
 
-    def __init__(self, limit: int, seconds: float, clock: Callable[[], float]) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, seconds: float, together: int, clock: Callable[[], float]) -> None:
+        self.limit = limit
         self._seconds = seconds
+        self._together = together
         self._clock = clock
+        self._held = 0
         self._reading: dict[asyncio.Task[Any], float] = {}
         self._watcher: asyncio.Task[None] | None = None
 
-    async def read(self, receive: Receive) -> bytes:
+    async def read(self, receive: Receive, length: int = 0) -> bytes:
         """The whole body.
 
+        :param length: bytes, as the client says: more than the limit is refused before any is read.
         :raises HttpError: it is too large (413), or too slow (408).
+        :raises OverloadedError: too much is arriving.
         :raises ClientGoneError: the client has gone.
         """
+        if length > self.limit:
+            raise _too_large(self.limit)
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a body is read by a task")
@@ -88,8 +118,8 @@ class Bodies:
             self._watcher = asyncio.create_task(self._watch())
         try:
             message = await receive()
-            body = _part(message, self._limit)
-            return await self._longer(body, receive) if message.get("more_body") else body
+            body = _part(message, self.limit)
+            return await self._rest(body, receive) if message.get("more_body") else body
         except asyncio.CancelledError as cancelled:
             if cancelled.args != (_TOO_SLOW,):
                 raise
@@ -100,32 +130,60 @@ class Bodies:
         finally:
             del self._reading[task]
 
-    async def _longer(self, body: bytes, receive: Receive) -> bytes:
-        parts, size = [body], len(body)
-        more = True
-        while more:
-            message = await receive()
-            part = _part(message, self._limit - size)
-            size += len(part)
-            parts.append(part)
-            more = message.get("more_body", False)
-        return b"".join(parts)
-
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            since = self._clock() - self._seconds
-            for task in [task for task, began in self._reading.items() if began < since]:
-                task.cancel(_TOO_SLOW)
+            self.end_late()
+
+    def end_late(self) -> None:
+        """End those that come too slowly. A timer each would cost more than all the rest of reading one."""
+        since = self._clock() - self._seconds
+        for task in [task for task, began in self._reading.items() if began <= since]:
+            task.cancel(_TOO_SLOW)
+
+    async def _rest(self, body: bytes, receive: Receive) -> bytes:
+        parts, size = [body], len(body)
+        self._held += size
+        try:
+            more = True
+            while more:
+                message = await receive()
+                part = _part(message, self.limit, size)
+                size += len(part)
+                self._held += len(part)
+                if self._held > self._together and size < self._held:
+                    raise OverloadedError(
+                        f"{self._held / 2**20:.0f} MiB of requests are arriving already; ask later, or less at once"
+                    )
+                parts.append(part)
+                more = bool(message.get("more_body"))
+            return b"".join(parts)
+        finally:
+            self._held -= size
 
 
-def _part(message: Message, left: int) -> bytes:
+def _part(message: Message, limit: int, before: int = 0) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientGoneError("the client closed the connection before its request was complete")
     part: bytes = message.get("body", b"")
-    if len(part) > left:
-        raise HttpError(413, "the body is larger than this server takes; send fewer records at once")
+    if before + len(part) > limit:
+        raise _too_large(limit)
     return part
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError(
+        413, f"the body is larger than the {limit} bytes that this server takes; send fewer records at once"
+    )
+
+
+async def discard(receive: Receive, seconds: float) -> None:
+    """Read the rest of a body that was refused: a client that is still sending would not see the answer."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            message = await receive()
+            while message["type"] != "http.disconnect" and message.get("more_body"):
+                message = await receive()
 
 
 def decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
@@ -144,15 +202,23 @@ def decompressed(body: bytes, encoding: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise HttpError(400, f"the body is no {encoding.decode()}: {error}") from None
     if len(found) > limit:
-        raise HttpError(413, "the body is larger than this server takes, once decompressed; send fewer records at once")
+        raise HttpError(
+            413,
+            f"the body is larger than the {limit} bytes that this server takes, once decompressed; "
+            "send fewer records at once",
+        )
     if not reader.eof or reader.unused_data:
         raise HttpError(400, f"the body is no whole {encoding.decode()} stream")
     return found
 
 
-def compressed(parts: Iterable[bytes], accepted: bytes) -> bytes | None:
-    """The body as gzip, where the client takes it."""
-    if b"gzip" not in accepted or b"gzip;q=0" in accepted.replace(b" ", b""):
-        return None
+def takes_gzip(accepted: bytes) -> bool:
+    """Whether a client that sends this ``Accept-Encoding`` takes gzip."""
+    codings = accepted.replace(b" ", b"").lower().split(b",")
+    return any(one.startswith(b"gzip") and not one.rstrip(b".0").endswith(b";q=") for one in codings)
+
+
+def compressed(body: bytes) -> bytes:
+    """The body as gzip."""
     writer = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
-    return b"".join([*map(writer.compress, parts), writer.flush()])
+    return writer.compress(body) + writer.flush()

@@ -136,12 +136,14 @@ class GrpcServer:
         return found
 
     async def _infer(self, message: Message, context: Context) -> Message:
-        model = self._repository.find(message.model_name, message.model_version or None)
+        name, version = message.model_name, message.model_version or None
+        model = self._repository.find(name, version)
         request = decode_request(message)
         response = model.infer_now(request)
         if response is None:
             left = context.time_remaining()
-            response = await model.infer(request, None if left is None else self._clock() + left)
+            until = None if left is None else self._clock() + left
+            response = await self._repository.infer(name, version, request, until)
         return encode_response(response, request)
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -30,6 +31,7 @@ import orjson
 from airflow_agentic.exceptions import (
     AgenticError,
     DeadlineError,
+    ModelError,
     ModelUnavailableError,
     OverloadedError,
     ProtocolError,
@@ -49,6 +51,8 @@ from airflow_agentic.serving.body import (
     Send,
     compressed,
     decompressed,
+    discard,
+    takes_gzip,
 )
 from airflow_agentic.serving.loaded import OURS
 
@@ -59,7 +63,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from airflow_agentic.serving.repository import Repository
-    from airflow_agentic.serving.served import ServedModel
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +70,10 @@ NAME: Final = "airflow-agentic"
 EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
 COMPRESS_FROM: Final = 1024
 """Bytes of an answer that is worth it."""
+APART_FROM: Final = 64 * 2**10
+"""Bytes that are decompressed, or compressed, in a thread, so that other requests go on."""
+DISCARD_SECONDS: Final = 5.0
+"""How long a client that was refused may go on sending, so that it reads why."""
 
 _JSON: Final = (b"content-type", b"application/json")
 _BINARY: Final = (b"content-type", b"application/octet-stream")
@@ -79,6 +86,7 @@ class ModelServer:
     :param lifespan: entered when the server begins to listen, left when it ends.
     :param body_bytes: of a request, at most.
     :param body_seconds: that a client may take to send it.
+    :param arriving_bytes: of all bodies that have begun to arrive, at most.
     """
 
     def __init__(
@@ -88,6 +96,7 @@ class ModelServer:
         *,
         body_bytes: int = 64 * 2**20,
         body_seconds: float = 30.0,
+        arriving_bytes: int = 256 * 2**20,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.repository = repository
@@ -97,8 +106,9 @@ class ModelServer:
         """Whether a model could not be loaded at the start."""
         self.on_failure: Callable[[], object] = lambda: None
         """Ends the server."""
-        self._body_bytes = body_bytes
-        self._bodies = Bodies(body_bytes, body_seconds, clock)
+        self.on_last_call: Callable[[], object] = lambda: None
+        """Ends the taking of new connections."""
+        self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes, clock)
         self._clock = clock
         self._app = _application(self, lifespan)
 
@@ -106,49 +116,49 @@ class ModelServer:
         """Say that it is not ready, and ask clients to go."""
         self.draining = True
 
+    def last_call(self) -> None:
+        """Take no new connections; those that clients have made are answered."""
+        self.on_last_call()
+
     def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one HTTP request."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/infer"):
+        if scope["type"] == "http" and scope["path"].endswith("/infer"):
             return self._infer(scope, receive, send)
         return self._app(scope, receive, self._closing(send) if self.draining else send)
 
     async def _infer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         began = self._clock()
+        headers = Headers(scope["headers"])
+        body = None
         try:
-            model = self.repository.by_path.get(scope["path"]) or self._model(scope)
-            headers = Headers(scope["headers"])
-            body = await self._bodies.read(receive)
+            body = await self._bodies.read(receive, headers.length)
+            path = scope["path"]
+            model = self.repository.by_path.get(path)
+            if model is None or scope["method"] != "POST":
+                model = self.repository.at(path, *_target(scope))
             if headers.content_encoding:
-                body = decompressed(body, headers.content_encoding, self._body_bytes)
+                body = await self._decompressed(body, headers.content_encoding)
             request = decode_request(body, headers.json_length)
+            timeout_ms = headers.timeout_ms
             response = model.infer_now(request)
             if response is None:
-                until = None if headers.timeout_ms is None else began + headers.timeout_ms / 1000.0
-                response = await _while_connected(model.infer(request, until), receive)
+                until = None if timeout_ms is None else began + timeout_ms / 1000.0
+                response = await _while_connected(self.repository.infer(*_target(scope), request, until), receive)
             parts, json_length = encode_response(response, request)
         except ClientGoneError:
             return
         except Exception as error:  # noqa: BLE001  # a model is foreign code: the client is told, the server goes on
-            await self._refuse(error, send)
+            await self._refuse(error, scope, send, None if body is not None else receive)
             return
         fields = (
             [_JSON] if json_length is None else [_BINARY, (b"inference-header-content-length", b"%d" % json_length)]
         )
         await self._send(send, 200, parts, fields, headers.accept_encoding)
 
-    def _model(self, scope: dict[str, Any]) -> ServedModel:
-        """The model of ``/v2/models/NAME[/versions/VERSION]/infer``."""
-        path = scope["path"]
-        parts = path.split("/")
-        if (
-            parts[:3] != ["", "v2", "models"]
-            or len(parts) not in {5, 7}
-            or (len(parts) == 7 and parts[4] != "versions")
-        ):
-            raise HttpError(404, f"no such path: {path}; it is /v2/models/NAME/infer")
-        model = self.repository.find(parts[3], parts[5] if len(parts) == 7 else None)
-        self.repository.by_path[path] = model
-        return model
+    async def _decompressed(self, body: bytes, encoding: bytes) -> bytes:
+        if len(body) < COMPRESS_FROM:
+            return decompressed(body, encoding, self._bodies.limit)
+        return await asyncio.to_thread(decompressed, body, encoding, self._bodies.limit)
 
     async def _send(
         self,
@@ -157,30 +167,37 @@ class ModelServer:
         parts: Sequence[bytes],
         fields: list[tuple[bytes, bytes]],
         accepted: bytes = b"",
+        unread: Receive | None = None,
     ) -> None:
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        if accepted and len(body) >= COMPRESS_FROM:
-            smaller = compressed([body], accepted)
-            if smaller is not None:
-                body, fields = smaller, [*fields, (b"content-encoding", b"gzip")]
+        if accepted and len(body) >= COMPRESS_FROM and takes_gzip(accepted):
+            body = compressed(body) if len(body) < APART_FROM else await asyncio.to_thread(compressed, body)
+            fields = [*fields, (b"content-encoding", b"gzip")]
         fields = [*fields, (b"content-length", b"%d" % len(body))]
-        if self.draining:
+        if self.draining or unread is not None:
             fields.append(_CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": fields})
+        if unread is not None:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await discard(unread, DISCARD_SECONDS)
+            body = b""
         await send({"type": "http.response.body", "body": body})
 
-    async def _refuse(self, error: Exception, send: Send) -> None:
+    async def _refuse(self, error: Exception, scope: dict[str, Any], send: Send, unread: Receive | None) -> None:
+        """Answer by an error.
+
+        :param unread: what receives the rest of a body that was not read to its end.
+        """
         status = status_of(error)
         if status == 500:
-            log.error("a request failed: %s", error, exc_info=None if isinstance(error, AgenticError) else error)
+            log.error("a request to %r failed: %s", scope["path"], without_content(error))
         fields = [_JSON]
-        if status in {429, 503}:
-            wait = error.retry_after if isinstance(error, OverloadedError) else None
-            fields.append((b"retry-after", b"%d" % whole_seconds(wait)))
-        if isinstance(error, HttpError):  # of a body that was not read to its end nothing more can be read
-            fields.append(_CLOSE)
+        if isinstance(error, ModelUnavailableError) and status in {429, 503}:
+            fields.append((b"retry-after", b"%d" % whole_seconds(error.retry_after)))
+        if status == 405:
+            fields.append((b"allow", b"POST"))
         text = str(error) if isinstance(error, AgenticError) else f"the model raised {type(error).__name__}: {error}"
-        await self._send(send, status, [orjson.dumps({"error": text})], fields)
+        await self._send(send, status, [orjson.dumps({"error": text})], fields, unread=unread)
 
     @staticmethod
     def _closing(send: Send) -> Send:
@@ -190,6 +207,27 @@ class ModelServer:
             await send(message)
 
         return closing
+
+
+def _target(scope: dict[str, Any]) -> tuple[str, str | None]:
+    """Name and version of ``/v2/models/NAME[/versions/VERSION]/infer``."""
+    if scope["method"] != "POST":
+        raise HttpError(405, f"{scope['method']} {scope['path']}: use POST")
+    parts = scope["path"].split("/")
+    if len(parts) == 5 and parts[1] == "v2" and parts[2] == "models":
+        return parts[3], None
+    if len(parts) == 7 and parts[1] == "v2" and parts[2] == "models" and parts[4] == "versions":
+        return parts[3], parts[5]
+    raise HttpError(404, f"no such path: {scope['path']}; it is /v2/models/NAME/infer")
+
+
+def without_content(error: Exception) -> str:
+    """An error for the log: where it was raised, but not its text, which may have a record's content."""
+    if isinstance(error, RecordError):
+        return f"its record has the error {error.code!r}, which the client was told"
+    if isinstance(error, ModelError):
+        return str(error)
+    return f"{type(error).__name__}, raised at\n{''.join(traceback.format_tb(error.__traceback__)).rstrip()}"
 
 
 async def _while_connected(answering: Any, receive: Receive) -> InferResponse:
@@ -225,6 +263,12 @@ def status_of(error: Exception) -> int:
     return next((status for kind, status in statuses if isinstance(error, kind)), 500)
 
 
+def _described(what: str, key: str, kind: str) -> dict[str, Any]:
+    """A response of the OpenAPI description: an object with a key."""
+    schema = {"type": "object", "required": [key], "properties": {key: {"type": kind}}}
+    return {"description": what, "content": {"application/json": {"schema": schema}}}
+
+
 def _application(server: ModelServer, lifespan: Callable[[ModelServer], AbstractAsyncContextManager[None]]) -> FastAPI:
     """Health, metadata and documentation."""
     from fastapi import FastAPI, Request
@@ -239,13 +283,17 @@ def _application(server: ModelServer, lifespan: Callable[[ModelServer], Abstract
         title="airflow-agentic model server",
         version=__version__,
         summary="Open Inference Protocol v2",
+        responses={"4XX": _described("What is wrong with the request", "error", "string")},
         lifespan=lambda _: lifespan(server),
     )
 
-    async def refuse(_: Request, error: Exception) -> JSONResponse:
-        status = error.status_code if isinstance(error, HTTPException) else status_of(error)
-        text = str(error.detail) if isinstance(error, HTTPException) else str(error)
-        return JSONResponse({"error": text}, status)
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, HTTPException):
+            return JSONResponse({"error": str(error)}, status_of(error))
+        allowed = (error.headers or {}).get("Allow")
+        way_out = f"use {allowed}" if allowed else "see /docs for those that there are"
+        what = f"{request.method} {request.url.path}" if allowed else f"no such path: {request.url.path}"
+        return JSONResponse({"error": f"{what}{':' if allowed else ';'} {way_out}"}, error.status_code, error.headers)
 
     app.add_exception_handler(HTTPException, refuse)
     app.add_exception_handler(AgenticError, refuse)
@@ -254,7 +302,12 @@ def _application(server: ModelServer, lifespan: Callable[[ModelServer], Abstract
     async def server_live() -> dict[str, bool]:
         return {"live": True}
 
-    @app.get("/v2/health/ready")
+    readiness: dict[int | str, dict[str, Any]] = {
+        200: _described("It is", "ready", "boolean"),
+        503: _described("It is not", "ready", "boolean"),
+    }
+
+    @app.get("/v2/health/ready", response_model=None, responses=readiness)
     async def server_ready() -> JSONResponse:
         ready = repository.ready and not server.draining
         return JSONResponse({"ready": ready}, 200 if ready else 503)
@@ -273,8 +326,8 @@ def _application(server: ModelServer, lifespan: Callable[[ModelServer], Abstract
         model = repository.find(name, version)
         return model.metadata.to_json() | {"versions": list(repository.versions(name))}
 
-    @app.get("/v2/models/{name}/ready")
-    @app.get("/v2/models/{name}/versions/{version}/ready")
+    @app.get("/v2/models/{name}/ready", response_model=None, responses=readiness)
+    @app.get("/v2/models/{name}/versions/{version}/ready", response_model=None, responses=readiness)
     async def model_ready(name: str, version: str | None = None) -> JSONResponse:
         model = repository.find(name, version)
         ready = model.ready and not server.draining

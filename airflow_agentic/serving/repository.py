@@ -1,7 +1,7 @@
 """The models of a server, by name and version, and how new versions of cards take over.
 
-A new version is loaded beside the old one, then takes its place for requests that name no version; the old one answers
-what it was asked, and is unloaded. One that cannot be loaded changes nothing.
+A new version is loaded beside the old one, then takes its place; the old one answers what it was asked, and is
+unloaded. One that cannot be loaded changes nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from airflow_agentic.exceptions import AgenticError, UnknownModelError
+from airflow_agentic.exceptions import AgenticError, ModelUnavailableError, UnknownModelError
 from airflow_agentic.registry.info import card_digest
 from airflow_agentic.serving.served import Load, ServedModel
 from airflow_agentic.spec.base import nearest
 
 if TYPE_CHECKING:
+    from airflow_agentic.openinference.tensors import InferRequest, InferResponse
     from airflow_agentic.serving.batching import Bounds
     from airflow_agentic.spec.model import ModelCard
 
@@ -35,110 +36,140 @@ class Repository:
         self._cards = cards
         self._load = load
         self._bounds = bounds
-        self._models: dict[str, dict[str, ServedModel]] = {}
         self._current: dict[str, ServedModel] = {}
+        self._leaving: set[ServedModel] = set()
+        self._said: dict[str, str] = {}
+        """Of each card that is not served, and of all cards under ``""``: what the log has said already."""
         self._refused: dict[str, str] = {}
+        """Digests of cards that cannot be loaded, ever."""
+        self._started = False
         self.by_path: dict[str, ServedModel] = {}
         """The model of each path that requests took, while it is the right one."""
 
     @property
     def current(self) -> Mapping[str, ServedModel]:
-        """By name: the version that answers where a request names none."""
+        """The models, by name."""
         return self._current
 
     @property
     def ready(self) -> bool:
-        """Whether every model answers."""
-        return bool(self._current) and all(model.ready for model in self._current.values())
+        """Whether each model was loaded once, and one answers now."""
+        return self._started and any(model.ready for model in self._current.values())
 
     def versions(self, name: str) -> tuple[str, ...]:
-        """The versions of a model that are loaded."""
-        return tuple(self._models.get(name, ()))
+        """The versions of a model that answer."""
+        found = self._current.get(name)
+        return () if found is None else (found.card.version,)
 
     def find(self, name: str, version: str | None = None) -> ServedModel:
         """A model.
 
         :raises UnknownModelError: there is none.
         """
-        found = self._current.get(name) if version is None else self._models.get(name, {}).get(version)
-        if found is not None:
+        found = self._current.get(name)
+        if found is not None and version in {None, found.card.version}:
             return found
-        if name in self._models:
-            held = ", ".join(self._models[name])
-            raise UnknownModelError(f"model {name!r} has no version {version!r} here; there are: {held}")
-        near = nearest(name, self._models)
-        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self._models)) or 'none'}"
+        if found is not None:
+            raise UnknownModelError(f"model {name!r} has no version {version!r} here; there are: {found.card.version}")
+        near = nearest(name, self._current)
+        hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(self._current)) or 'none'}"
         raise UnknownModelError(f"no model is called {name!r} here; {hint}")
+
+    def at(self, path: str, name: str, version: str | None) -> ServedModel:
+        """The model of a path that requests take; remembered in ``by_path``.
+
+        :raises UnknownModelError: there is none.
+        """
+        found = self.by_path[path] = self.find(name, version)
+        return found
+
+    async def infer(
+        self, name: str, version: str | None, request: InferRequest, until: float | None = None
+    ) -> InferResponse:
+        """Answer ``request`` by a model, or by the version that has just taken its place; see ``ServedModel.infer``.
+
+        :raises UnknownModelError: there is none.
+        """
+        model = self.find(name, version)
+        try:
+            return await model.infer(request, until)
+        except ModelUnavailableError:
+            if model.state != "unloaded" or self._current.get(name) is model:
+                raise
+        return await self.find(name, version).infer(request, until)
 
     async def start(self) -> None:
         """Load every model, one after the other.
 
-        :raises AgenticError: one cannot be loaded.
+        :raises Exception: one cannot be loaded.
         """
-        models = [ServedModel(card, self._load, self._bounds) for card in await asyncio.to_thread(self._cards)]
-        for model in models:
-            self._place(model)
-        for model in models:
+        for card in await asyncio.to_thread(self._cards):
+            self._current[card.name] = ServedModel(card, self._load, self._bounds)
+        for model in tuple(self._current.values()):
             await model.start()
-
-    def _place(self, model: ServedModel) -> None:
-        self._models.setdefault(model.card.name, {})[model.card.version] = model
-        self._current[model.card.name] = model
-        self.by_path.clear()
+        self._started = True
 
     async def follow(self, seconds: float = POLL_SECONDS) -> None:
         """Look for new versions of cards, for ever."""
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await self.refresh()
-            except AgenticError:
-                log.exception("the cards cannot be read; what is loaded goes on")
+            await self.refresh()
 
     async def refresh(self) -> None:
-        """Load the versions that are new, and unload what has no card any more."""
-        cards = {card.name: card for card in await asyncio.to_thread(self._cards)}
+        """Load the versions that are new, and unload what has no card any more; whatever goes wrong is logged."""
+        try:
+            cards = {card.name: card for card in await asyncio.to_thread(self._cards)}
+        except (AgenticError, OSError) as error:
+            self._say("", f"the cards cannot be used, what is loaded goes on: {error}")
+            return
+        self._said.pop("", None)
         for card in cards.values():
             current = self._current.get(card.name)
             if current is None or current.card.version != card.version:
                 await self._replace(current, card)
             elif card_digest(current.card) != card_digest(card):
-                self._refuse(card, "the card has changed under the same version; give it another version")
+                self._say(card.name, f"{_named(card)} has changed under the same version; give it another version")
+            else:
+                self._said.pop(card.name, None)
         for name in self._current.keys() - cards.keys():
+            log.info("model %r has no card any more, it is unloaded", name)
             await self._unload(self._current.pop(name))
 
     async def _replace(self, old: ServedModel | None, card: ModelCard) -> None:
-        if self._refused.get(card.name) == card_digest(card):
+        digest = card_digest(card)
+        if self._refused.get(card.name) == digest:
             return
         model = ServedModel(card, self._load, self._bounds)
         try:
             await model.start()
-        except AgenticError as error:
-            self._refuse(card, str(error))
+        except Exception as error:  # noqa: BLE001  # a framework raises what it likes; what is loaded goes on
+            self._say(card.name, f"{_named(card)} cannot be loaded and is not served: {error}")
+            if not (isinstance(error, AgenticError) and error.retryable):
+                self._refused[card.name] = digest
             return
-        self._place(model)
-        log.warning("model %r: version %r answers now", card.name, card.version)
+        self._said.pop(card.name, None)
+        self._current[card.name] = model
+        self.by_path.clear()
         if old is not None:
+            log.info("model %r: version %r takes the place of %r", card.name, card.version, old.card.version)
             await self._unload(old)
 
-    def _refuse(self, card: ModelCard, why: str) -> None:
-        """Say why a card is not served; once, until it is edited."""
-        digest = card_digest(card)
-        if self._refused.get(card.name) != digest:
-            self._refused[card.name] = digest
-            log.error("model %r: version %r is not served: %s", card.name, card.version, why)
+    def _say(self, name: str, what: str) -> None:
+        """Log what is wrong; not again and again."""
+        if self._said.get(name) != what:
+            self._said[name] = what
+            log.error("%s", what)
 
     async def _unload(self, model: ServedModel) -> None:
         self.by_path.clear()
+        self._leaving.add(model)
         await model.close()
-        versions = self._models[model.card.name]
-        self.by_path.clear()
-        if versions.get(model.card.version) is model:
-            del versions[model.card.version]
-        if not versions:
-            del self._models[model.card.name]
+        self._leaving.discard(model)
 
     async def close(self) -> None:
-        """Unload every model."""
-        models = [model for versions in self._models.values() for model in versions.values()]
-        await asyncio.gather(*(asyncio.to_thread(model.stop) for model in models))
+        """Unload every model at once."""
+        await asyncio.gather(*(model.stop() for model in {*self._current.values(), *self._leaving}))
+
+
+def _named(card: ModelCard) -> str:
+    return f"model {card.name!r}: version {card.version!r}"

@@ -1,20 +1,25 @@
-"""One version of a model as it is served: loaded, asked, restarted when its process dies, unloaded."""
+"""One version of a model as it is served: loaded, asked, restarted when its process dies, unloaded.
+
+Everything here runs on the event loop, but for the model itself, which has a thread of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
-from airflow_agentic.exceptions import AgenticError, ModelUnavailableError, ProtocolError
+from airflow_agentic.exceptions import ModelUnavailableError, ProtocolError
 from airflow_agentic.openinference.tensors import InferResponse, ModelMetadata, Tensor
 from airflow_agentic.serving.batching import Batcher, BatchLimit, Bounds
 from airflow_agentic.serving.loaded import Inputs, Loaded
+from airflow_agentic.serving.model_thread import ModelThread
 
 if TYPE_CHECKING:
-    from airflow_agentic.openinference.tensors import InferRequest, RequestedOutput
+    from airflow_agentic.openinference.tensors import InferRequest, RequestedOutput, TensorSpec
     from airflow_agentic.runtime.base import Arrays
     from airflow_agentic.spec.model import ModelCard
 
@@ -24,14 +29,16 @@ State = Literal["loading", "ready", "restarting", "failed", "unloaded"]
 Load = Callable[["ModelCard"], Loaded]
 
 WATCH_SECONDS: Final = 1.0
-"""How often it is looked whether a model's process lives."""
-FIRST_RESTART: Final = 0.5
-"""Seconds before a model is loaded again; doubled after each time that fails."""
-LAST_RESTART: Final = 60.0
+"""How often it is looked whether a model's process lives, while nobody asks it."""
+FIRST_PAUSE: Final = 0.5
+"""Seconds before a model that died soon, or could not be loaded, is loaded again; doubled each time."""
+LAST_PAUSE: Final = 60.0
+STABLE_SECONDS: Final = 60.0
+"""A model that answered for so long and then died is loaded again at once."""
+END_SECONDS: Final = 6.0
+"""How long an end of a model is waited for; a child process that does not end by itself is killed after five."""
 DIRECT_SECONDS: Final = 0.001
-"""An inline model that takes longer runs in a thread, so that it holds up no other request."""
-SLOW_CALLS: Final = 5
-"""So many in a row: one may be slow because the machine is busy."""
+"""An inline model that takes longer runs in its thread, so that it holds up no other request."""
 
 
 class ServedModel:
@@ -41,7 +48,13 @@ class ServedModel:
     """
 
     def __init__(
-        self, card: ModelCard, load: Load, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic
+        self,
+        card: ModelCard,
+        load: Load,
+        bounds: Bounds,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.card = card
         self.state: State = "loading"
@@ -50,11 +63,19 @@ class ServedModel:
         self._load = load
         self._bounds = bounds
         self._clock = clock
+        self._sleep = sleep
+        self._limit = BatchLimit(card.batch.rows, card.batch.latency)
         self._loaded: Loaded | None = None
         self._batcher: Batcher | None = None
+        self._thread: ModelThread | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._direct = card.isolation == "inline"
-        self._slow_calls = 0
+        self._wake = asyncio.Event()
+        self._inline = card.isolation == "inline"
+        self._tensors: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] = ((), ())
+        self._failures = 0
+        self._ready_since = 0.0
+        self._next_try = 0.0
+        self._load_seconds = 1.0
 
     @property
     def ready(self) -> bool:
@@ -63,48 +84,58 @@ class ServedModel:
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What it says of itself; the tensors are those of the model, once it is loaded."""
-        loaded = self._loaded
-        return ModelMetadata(
-            self.card.name,
-            (self.card.version,),
-            f"airflow-agentic_{self.card.runtime.framework}",
-            () if loaded is None else loaded.inputs,
-            () if loaded is None else loaded.outputs,
-        )
+        """What it says of itself; the tensors are known once it was loaded."""
+        platform = f"airflow-agentic_{self.card.runtime.framework}"
+        return ModelMetadata(self.card.name, (self.card.version,), platform, *self._tensors)
 
     async def start(self) -> None:
         """Load it.
 
-        :raises AgenticError: it cannot be loaded; ``state`` is ``failed`` then.
+        :raises Exception: it cannot be loaded; ``state`` is ``failed`` then.
         """
         try:
             await self._open()
-        except AgenticError as error:
+        except Exception as error:
             self.state, self.why = "failed", str(error)
             raise
         self._watcher = asyncio.create_task(self._watch())
 
     async def _open(self) -> None:
-        loaded = self._loaded = await asyncio.to_thread(self._load, self.card)
+        began = self._clock()
+        log.info("model %r version %r is being loaded", self.card.name, self.card.version)
+        thread = ModelThread(f"model-{self.card.name}")
+        held: list[Loaded] = []
+        try:
+            await thread.call(lambda: held.append(self._load(self.card)))
+        except BaseException:  # also cancelled: what is loaded later is freed at once
+            thread.end(lambda: _free(held))
+            raise
+        loaded = held[0]
+        self._thread, self._loaded = thread, loaded
         self._inputs = Inputs(loaded)
-        batch = self.card.batch
-        self._batcher = Batcher(loaded.run, BatchLimit(batch.rows, batch.latency), self._bounds, clock=self._clock)
+        self._tensors = loaded.inputs, loaded.outputs
+        self._batcher = Batcher(
+            lambda arrays: thread.call(loaded.run, arrays), self._limit, self._bounds, clock=self._clock
+        )
         self.state, self.why = "ready", ""
+        self._ready_since = self._clock()
+        self._load_seconds = self._ready_since - began
+        log.info("model %r version %r answers, after %.1f s", self.card.name, self.card.version, self._load_seconds)
 
     def infer_now(self, request: InferRequest) -> InferResponse | None:
         """The answer, if this model gives it here, without waiting for anything.
 
         :returns: ``None`` where :meth:`infer` has to be asked.
         """
-        loaded = self._loaded
-        if not self._direct or loaded is None or self.state != "ready":
+        loaded, batcher = self._loaded, self._batcher
+        if not self._inline or loaded is None or batcher is None or self.state != "ready":
             return None
-        self._inputs.rows(request.inputs)
+        rows = self._inputs.rows(request.inputs)
+        if rows * batcher.row_seconds > DIRECT_SECONDS or not batcher.idle:
+            return None
         began = self._clock()
         answered = loaded.run({one.name: one.array for one in request.inputs})
-        self._slow_calls = self._slow_calls + 1 if self._clock() - began > DIRECT_SECONDS else 0
-        self._direct = self._slow_calls < SLOW_CALLS
+        batcher.observe(rows, self._clock() - began)
         return self._response(loaded, request, answered)
 
     async def infer(self, request: InferRequest, until: float | None = None) -> InferResponse:
@@ -117,7 +148,7 @@ class ServedModel:
         """
         loaded, batcher = self._loaded, self._batcher
         if loaded is None or batcher is None or self.state != "ready":
-            raise ModelUnavailableError(self._not_ready())
+            raise self._unavailable()
         rows = self._inputs.rows(request.inputs)
         arrays = {one.name: one.array for one in request.inputs}
         try:
@@ -127,9 +158,11 @@ class ServedModel:
             raise
         return self._response(loaded, request, answered)
 
-    def _not_ready(self) -> str:
+    def _unavailable(self) -> ModelUnavailableError:
         name = f"model {self.card.name!r} version {self.card.version!r}"
-        return f"{name} is {self.state}" + (f": {self.why}" if self.why else "")
+        error = ModelUnavailableError(f"{name} is {self.state}" + (f": {self.why}" if self.why else ""))
+        error.retry_after = max(0.0, self._next_try - self._clock()) + self._load_seconds
+        return error
 
     def _response(self, loaded: Loaded, request: InferRequest, answered: Arrays) -> InferResponse:
         loaded.refuse(answered, request.outputs)
@@ -145,48 +178,64 @@ class ServedModel:
         if process is not None and not process.running and self.state == "ready":
             self.state = "restarting"
             self.why = "its process ended"
+            self._wake.set()
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._wake.wait()
+            self._wake.clear()
             self._look()
             if self.state == "restarting":
                 await self._restart()
 
     async def _restart(self) -> None:
-        pause = FIRST_RESTART
+        """Load it again, at once if it had answered for long, else after a pause that grows."""
         log.error("model %r: %s; it is loaded again", self.card.name, self.why)
-        self._end(ModelUnavailableError(self._not_ready()))
-        while self.state != "ready":
+        await self._end(self._unavailable())
+        self._failures = 0 if self._clock() - self._ready_since > STABLE_SECONDS else self._failures + 1
+        while self.state == "restarting":
+            pause = min(LAST_PAUSE, FIRST_PAUSE * 2.0 ** (self._failures - 1)) if self._failures else 0.0
+            self._next_try = self._clock() + pause
+            await self._sleep(pause)
             try:
                 await self._open()
-            except AgenticError as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next try may go well
+                self._failures += 1
                 self.why = str(error)
-                log.error("model %r cannot be loaded again, next try in %g s: %s", self.card.name, pause, error)
-                await asyncio.sleep(pause)
-                pause = min(LAST_RESTART, pause * 2)
-        log.warning("model %r answers again", self.card.name)
+                log.error("model %r cannot be loaded again (%d. try): %s", self.card.name, self._failures, error)
 
     async def close(self) -> None:
-        """Answer what waits, then free the model."""
+        """Answer what waits, then free the model; nothing new is taken."""
+        self.state, self.why = "unloaded", ""
         if self._batcher is not None:
             await self._batcher.close()
-        await asyncio.to_thread(self.stop)
+        await self.stop()
 
-    def stop(self) -> None:
-        """Free the model at once."""
+    async def stop(self) -> None:
+        """Free the model at once; what waits fails."""
         self.state, self.why = "unloaded", ""
         if self._watcher is not None:
             self._watcher.cancel()
-        self._end(ModelUnavailableError(self._not_ready()))
+        await self._end(self._unavailable())
 
-    def _end(self, why: Exception) -> None:
+    async def _end(self, why: Exception) -> None:
         loaded, self._loaded = self._loaded, None
         batcher, self._batcher = self._batcher, None
+        thread, self._thread = self._thread, None
         if batcher is not None:
             batcher.stop(why)
-        if loaded is not None:
-            loaded.close()
+        if loaded is not None and thread is not None:
+            if loaded.process is not None and loaded.process.busy:
+                loaded.process.kill()
+            thread.end(loaded.close)
+            await asyncio.wait([thread.ended], timeout=END_SECONDS)
+
+
+def _free(held: Sequence[Loaded]) -> None:
+    for loaded in held:
+        loaded.close()
 
 
 def _asked(outputs: Sequence[RequestedOutput], answered: Arrays) -> list[str]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_agentic import tables
-from airflow_agentic.pipeline.inputs import Input, inline_records, read_records
+from airflow_agentic.pipeline.inputs import Input, inline_record, inline_records, read_records
 from airflow_agentic.pipeline.records import INPUT_FIELDS, Row, RowRules, normalise
 from airflow_agentic.pipeline.uris import AllowedUris
 
@@ -42,6 +42,15 @@ def check(table: pa.Table, count: int) -> None:
 @given(st.lists(rows, min_size=1, max_size=12))
 def test_any_python_values(values: list[Any]) -> None:
     check(inline_records(values), len(values))
+
+
+@given(rows, st.none() | st.just("t"), st.sampled_from([None, {"n": "int"}, {"s": "string", "n": "double"}]))
+def test_one_value_is_the_record_of_its_table(value: Any, task: str | None, features: Any) -> None:
+    table = inline_records([value], task=task, features=features)
+    one = inline_record(value, task=task, features=features)
+    assert one.schema.equals(table.schema, check_metadata=True)
+    assert list(one.rows) == table.to_pylist()
+    assert one.table().equals(table)
 
 
 @given(st.lists(rows, min_size=1, max_size=12), st.integers(1, 5))

@@ -40,7 +40,18 @@ CORE: Final = (
     "tables",
 )
 EDGE: Final = frozenset(
-    {"cli", "compat", "dagbuilder", "dockerfiles", "example_dags", "hooks", "operators", "plugins", "preload"}
+    {
+        "cli",
+        "compat",
+        "dagbuilder",
+        "dockerfiles",
+        "example_dags",
+        "hooks",
+        "operators",
+        "plugins",
+        "preload",
+        "triggers",
+    }
 )
 PLAIN: Final = frozenset({"__main__", "_version", "get_provider_info"})
 """Modules at the root that belong to neither side."""

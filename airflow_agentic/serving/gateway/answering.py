@@ -15,7 +15,7 @@ from airflow_agentic.pipeline.features import KINDS
 from airflow_agentic.pipeline.identity import derive
 from airflow_agentic.pipeline.records import Row, RowRules, normalise, normalise_one
 from airflow_agentic.pipeline.uris import AllowedUris
-from airflow_agentic.serving.gateway.documents import RecordFields, Refused, invalid
+from airflow_agentic.serving.gateway.documents import PredictRequest, RecordFields, Refused, invalid
 from airflow_agentic.serving.gateway.failures import failed
 from airflow_agentic.serving.gateway.problems import FieldError
 from airflow_agentic.serving.gateway.uris import Held, UriReader
@@ -103,6 +103,21 @@ class Answering:
         pieces = normalise(rows, self._rules(served, task), chunk_rows=PIECE, start=start)
         (table,) = pieces
         return await self._answer(table, served, until, patient=start > 0)
+
+    def check_uris(self, request: PredictRequest) -> None:
+        """Look at what a request names that others will read.
+
+        :raises ProblemError: it may not be named here.
+        """
+        wrong = []
+        for position, record in enumerate(request.records):
+            if not isinstance(record, Refused) and "uri" in record:
+                try:
+                    self._uris.check(record["uri"])
+                except RecordError as error:
+                    wrong.append(FieldError("/uri" if request.single else f"/records/{position}/uri", str(error)))
+        if wrong:
+            raise invalid(wrong)
 
     async def close(self) -> None:
         """End its connections."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from airflow_agentic.serving.gateway.body import Message, Receive, Scope, Send
     from airflow_agentic.serving.gateway.catalog import Catalog
     from airflow_agentic.serving.gateway.dags import DagRuns
-    from airflow_agentic.serving.gateway.readiness import Prepares
     from airflow_agentic.serving.gateway.settings import Settings
     from airflow_agentic.serving.jobs import JobStore
 
@@ -33,7 +32,6 @@ PREDICT = "/predict"
 class Gateway:
     """The ASGI application.
 
-    :param pool: has the models of the catalog's coordinators.
     :param store: of jobs and idempotency keys; it is given back at the end.
     :param authenticator: ``None``: everybody on this machine may ask.
     :param dags: ``None``: there is no Airflow.
@@ -43,7 +41,6 @@ class Gateway:
     def __init__(
         self,
         catalog: Catalog,
-        pool: Prepares,
         settings: Settings,
         *,
         store: JobStore,
@@ -54,7 +51,7 @@ class Gateway:
         self.catalog = catalog
         self.door = Door(authenticator)
         self.admission = Admission(running=limits.running, waiting=limits.waiting)
-        self.readiness = Readiness(catalog, pool)
+        self.readiness = Readiness(catalog)
         self.answering = Answering(settings, self.admission)
         self.modes = Modes(catalog, self.answering, store, limits, dags=dags)
         self.predict = Predict(catalog, self.modes, self.door, settings)
@@ -73,13 +70,15 @@ class Gateway:
         self.readiness.draining = True
 
     async def stop(self) -> None:
-        """Give back what it holds; the models are their pool's."""
+        """End the models, and give back what else it holds."""
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         await self.modes.stop()
         await self.answering.close()
         await self.door.close()
+        for one in self.catalog.served.values():
+            await one.coordinator.pool.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is a problem document."""

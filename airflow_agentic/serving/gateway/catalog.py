@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_agentic.coordinator import Coordinator
+from airflow_agentic.coordinator.mixed_pool import pool_of
 from airflow_agentic.exceptions import InputError, SpecError
 from airflow_agentic.serving.gateway.problems import INVALID_REQUEST, FieldError, ProblemError
 from airflow_agentic.spec.base import nearest
 
 if TYPE_CHECKING:
-    from airflow_agentic.coordinator import ModelPool
+    from airflow_agentic.coordinator import Pool
     from airflow_agentic.project import Project, Workflow
     from airflow_agentic.serving.access import Client
 
@@ -42,10 +43,10 @@ class Catalog:
     """By file: what cannot be compiled is not served, and the others are."""
 
     @classmethod
-    def load(cls, project: Project, pool: ModelPool, *, names: Sequence[str] = ()) -> Catalog:
+    def load(cls, project: Project, pool: Pool, *, names: Sequence[str] = ()) -> Catalog:
         """Compile the project's workflows.
 
-        :param pool: the models of all of them.
+        :param pool: the local models of all of them.
         :param names: serve these only.
         :raises InputError: no workflow of the project can be served, or one of ``names`` is not there.
         :raises SpecError: one of ``names`` is wrong.
@@ -69,10 +70,7 @@ class Catalog:
                 f"no workflow in {str(project.root / 'workflows')!r} can be served; see `airflow-agentic validate`"
             )
         allowed = project.allowed_handlers
-        served = {
-            workflow.name: Served(workflow, Coordinator(workflow.plan, pool=pool, allowed_handlers=allowed))
-            for workflow in chosen
-        }
+        served = {workflow.name: Served(workflow, _coordinator(workflow, pool, allowed)) for workflow in chosen}
         return cls(served, broken)
 
     @property
@@ -102,6 +100,11 @@ class Catalog:
             return next(iter(seen.values()))
         tasks = {task for one in seen.values() for task in one.workflow.serves}
         raise _invalid("/task", f"which task? Give 'task' (there are: {_listed(tasks)}), or 'workflow'")
+
+
+def _coordinator(workflow: Workflow, pool: Pool, allowed: Sequence[str]) -> Coordinator:
+    """With the shared local models, and the workflow's own services."""
+    return Coordinator(workflow.plan, pool=pool_of(workflow.plan, pool), allowed_handlers=allowed)
 
 
 def _for_task(task: str, seen: Mapping[str, Served]) -> Served:

@@ -66,12 +66,13 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": b""})
 
     async def start(self, status: int, media_type: str, headers: Any = (), *, length: int | None = None) -> None:
-        """Send status and headers, and log the line of this request."""
+        """Send status and headers; of an answer whose length is known, also log the line of this request."""
         fields = [(b"content-type", media_type.encode()), *self.own_headers()]
         if length is not None:
             fields.append((b"content-length", b"%d" % length))
         fields += [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers]
-        self.logged(status)
+        if length is not None:
+            self.logged(status)
         await self.send({"type": "http.response.start", "status": status, "headers": fields})
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:

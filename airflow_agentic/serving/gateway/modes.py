@@ -66,6 +66,8 @@ class Modes:
         if request.mode == "dag" and self.dags is None:
             detail = "'dag' needs an Airflow, and this gateway has none; use 'async', or start it with --airflow-url"
             raise invalid([FieldError("/mode", detail)])
+        if request.mode == "dag":
+            self.answering.check_uris(request)
         usual = self.limits.seconds if request.mode == "sync" else self.limits.job_seconds
         seconds = min((one for one in (asked, request.deadline) if one is not None), default=usual)
         new = new_job(document, client=client, workflow=served.name, mode=request.mode, seconds=seconds)

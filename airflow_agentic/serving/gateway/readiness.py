@@ -1,4 +1,4 @@
-"""Whether the models that the workflows need can answer: each is loaded once, and again where that failed."""
+"""Whether the models that the workflows need can answer: loaded here, or ready at their servers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_agentic.exceptions import AgenticError
 from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, Ensemble, Leaf, Primary, parts
 from airflow_agentic.plan.ir import Aggregate, Infer
 
 if TYPE_CHECKING:
+    from airflow_agentic.coordinator import Pool
     from airflow_agentic.plan.ir import Plan
     from airflow_agentic.serving.gateway.catalog import Catalog
     from airflow_agentic.spec.model import ModelCard
@@ -23,16 +24,6 @@ AT_ONCE: Final = 2
 
 State = Literal["loading", "ready", "failed"]
 log = logging.getLogger("airflow_agentic.gateway")
-
-
-class Prepares(Protocol):
-    """A pool whose models can be asked whether they could answer."""
-
-    async def prepare(self, card: ModelCard) -> None:
-        """Load the model, or ask its server; at once where that is done.
-
-        :raises AgenticError: it cannot be loaded, or reached.
-        """
 
 
 @dataclass(frozen=True)
@@ -53,14 +44,13 @@ class Readiness:
     stage of its cascade, a quorum of its ensemble); *unable* otherwise.
     """
 
-    def __init__(self, catalog: Catalog, pool: Prepares) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self.pool = pool
         self.draining = False
-        self._cards: dict[str, list[ModelCard]] = {}
+        self._cards: dict[str, list[tuple[Pool, ModelCard]]] = {}
         for one in catalog.served.values():
             for card in one.coordinator.cards.values():
-                self._cards.setdefault(card.name, []).append(card)
+                self._cards.setdefault(card.name, []).append((one.coordinator.pool, card))
         self.models: dict[str, ModelState] = dict.fromkeys(sorted(self._cards), LOADING)
 
     async def watch(self) -> None:
@@ -70,11 +60,11 @@ class Readiness:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def prepare(self) -> None:
-        """Load the models that are not ready, each once."""
-        wanted = [name for name, state in self.models.items() if state.state != "ready"]
+        """Load the models that are not loaded, and ask the servers of the others."""
+        before = self.ready
         places = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(self._prepare(name, places) for name in wanted))
-        if wanted and self.ready:
+        await asyncio.gather(*(self._prepare(name, places) for name in self.models))
+        if self.ready and not before:
             log.info("every workflow can answer: %s", ", ".join(f"{k} {v}" for k, v in self.workflows.items()))
 
     @property
@@ -99,8 +89,8 @@ class Readiness:
     async def _prepare(self, name: str, places: asyncio.Semaphore) -> None:
         async with places:
             try:
-                for card in self._cards[name]:
-                    await self.pool.prepare(card)
+                for pool, card in self._cards[name]:
+                    await pool.prepare(card)
             except (AgenticError, OSError) as error:
                 if self.models[name].why != str(error):
                     log.warning("model %s cannot answer: %s", name, error)

@@ -16,7 +16,6 @@ from airflow_agentic.exceptions import InputError
 from airflow_agentic.serving.gateway.http import BoundedHttp
 
 if TYPE_CHECKING:
-    from airflow_agentic.coordinator.pool import Pool
     from airflow_agentic.serving.gateway.app import Gateway
     from airflow_agentic.serving.gateway.settings import Limits
 
@@ -86,9 +85,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(
-    app: Gateway, pool: Pool, sockets: Sequence[socket.socket], limits: Limits, *, started: Callable[[], None]
-) -> None:
+def serve(app: Gateway, sockets: Sequence[socket.socket], limits: Limits, *, started: Callable[[], None]) -> None:
     """Serve on ``sockets`` until SIGTERM or Ctrl-C; then end the models.
 
     :param started: is called once requests are taken.
@@ -117,7 +114,6 @@ def serve(
             await server.serve(list(sockets))
         finally:
             await app.stop()
-            await pool.close()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(whole())

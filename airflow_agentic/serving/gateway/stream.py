@@ -81,6 +81,7 @@ class Streams:
             if outbox is not None:
                 await outbox.drop()
         await exchange.send({"type": "http.response.body", "body": b""})
+        exchange.logged(200)
 
     async def _answers(
         self, part: Sequence[Line], served: Served, *, task: str | None, until: float, start: int

@@ -12,6 +12,7 @@ is connected to, so that a name that changes its mind between look-up and connec
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -106,6 +107,8 @@ class UriReader:
                 content = await answer.content.read(self.most + 1)
                 while len(content) <= self.most and (more := await answer.content.read(self.most + 1 - len(content))):
                     content += more
+        except RecordError:
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             why = f"{type(error).__name__}: {error}"
             raise RecordError("unreadable", f"the input's URI {uri!r} cannot be read: {why}") from error
@@ -126,7 +129,7 @@ class UriReader:
     def _permit(self, address: str) -> None:
         """:raises OSError: the address is none that a request may make the gateway connect to."""
         if address not in self._meant and not reachable(address):
-            raise OSError(f"{address} is an address of this machine, its link or a group")
+            raise OSError(errno.EACCES, f"{address} is an address of this machine, its link or a group")
 
 
 class Held:

@@ -15,6 +15,7 @@ from executing import ALLOWED, MOODS, World, records
 
 from airflow_agentic.coordinator import ModelPool
 from airflow_agentic.exceptions import ModelLoadError, ModelUnavailableError
+from airflow_agentic.runtime import ModelProcess
 from airflow_agentic.spec import ModelCard
 
 A, B, C = (card(name, classes=MOODS, profile={"memory": "100"}) for name in "abc")
@@ -287,7 +288,7 @@ async def test_a_hanging_process_is_killed_and_a_new_one_answers() -> None:
     assert pool.loaded == ()
 
 
-async def test_a_patient_pool_lets_no_caller_end_the_model() -> None:
+async def test_a_patient_pool_lets_no_caller_end_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = card(
         "hanging",
         classes=["good"],
@@ -298,9 +299,12 @@ async def test_a_patient_pool_lets_no_caller_end_the_model() -> None:
     pool = ModelPool(allowed_handlers=ALLOWED, patient=True)
     await pool.prepare(model)
     hang = records(1, text="hang")
-    with pytest.raises(ModelUnavailableError, match=r"'hanging' did not answer within 0\.05 s"):
-        await pool.predict(model, hang, timeout=0.05)
-    assert pool.loaded == ("hanging",)
+    killed: list[ModelProcess] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(ModelProcess, "kill", killed.append)
+        with pytest.raises(ModelUnavailableError, match=r"'hanging' did not answer within 0\.05 s"):
+            await pool.predict(model, hang, timeout=0.05)
+    assert (killed, pool.loaded) == ([], ("hanging",))
     with pytest.raises(ModelUnavailableError, match="took longer than 1 s and was stopped"):
         await pool.predict(model, hang, timeout=None)
     await pool.close()

@@ -12,7 +12,7 @@ import pytest
 
 import airflow_agentic
 from airflow_agentic.get_provider_info import get_provider_info
-from airflow_agentic.hooks import store
+from airflow_agentic.hooks import service, store
 
 INFO: Final = get_provider_info()
 PACKAGE: Final = Path(airflow_agentic.__file__).parent
@@ -33,7 +33,13 @@ def test_it_is_named_as_its_distribution() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for part in ("operators", "hooks") for one in INFO[part] for name in one["python-modules"]]
+    "name",
+    [
+        name
+        for part in ("operators", "hooks", "sensors", "triggers")
+        for one in INFO[part]
+        for name in one["python-modules"]
+    ],
 )
 def test_every_module_imports(name: str) -> None:
     assert import_module(name).__name__ == name
@@ -41,6 +47,7 @@ def test_every_module_imports(name: str) -> None:
 
 def test_every_operator_module_is_named() -> None:
     shared = {"__init__", "answering", "node", "start", "inputs", "decorators", "pod", "reach", "committed"}
+    shared |= {"service_sensor"}
     files = {path.stem for path in (PACKAGE / "operators").glob("*.py")} - shared
 
     assert {name.rpartition(".")[2] for one in INFO["operators"] for name in one["python-modules"]} == files
@@ -57,10 +64,12 @@ def test_every_path_leads_somewhere() -> None:
 
 
 def test_the_connections_form_fills_what_the_hook_reads() -> None:
-    (form,) = INFO["connection-types"]
+    of_store, of_service = INFO["connection-types"]
 
-    assert form["connection-type"] == store.ArtifactStoreHook.conn_type
-    assert set(form["conn-fields"]) == {"uri", *store._EXTRA}
+    assert of_store["connection-type"] == store.ArtifactStoreHook.conn_type
+    assert set(of_store["conn-fields"]) == {"uri", *store._EXTRA}
+    assert of_service["connection-type"] == service.InferenceServiceHook.conn_type
+    assert set(of_service["conn-fields"]) == set(service._EXTRA)
 
 
 def test_every_setting_that_is_read_is_declared() -> None:

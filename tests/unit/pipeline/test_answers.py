@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from one_record import check_answers
 from predicting import ensemble, failed, leaf, scored, selection, shard
 
 from airflow_agentic import tables
@@ -21,6 +22,7 @@ CASCADE = FirstAccepted(stages=(leaf("a"), leaf("b")), gates=("gate-a",))
 
 def answers(combination: Combination, predictions: ShardPredictions) -> list[dict[str, Any]]:
     table = answer(combination, predictions, TASKS)
+    check_answers(table, combination, predictions, TASKS)
     assert table.schema.equals(tables.ANSWER)
     assert table.column("record_id").to_pylist() == predictions.records.column("record_id").to_pylist()
     found: list[dict[str, Any]] = table.to_pylist()

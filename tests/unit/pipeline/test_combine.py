@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from one_record import check_combination
 from predicting import ensemble, failed, leaf, scored, selection, shard
 
 from airflow_agentic.pipeline.combination import Chained, Coalesce, Combination, FirstAccepted, Primary, gates, leaves
@@ -18,6 +19,7 @@ from airflow_agentic.pipeline.texts import coded, codes_of, joined, spread
 
 def chosen(combination: Combination, predictions: ShardPredictions) -> list[Any]:
     """Each row as MODEL:LABEL or MODEL:ERROR, ``~`` before it where degraded; ``None`` where nobody was asked."""
+    check_combination(combination, predictions)
     combiner = Combiner(predictions)
     slot = combiner.slot(combination)
     found: list[Any] = []
@@ -50,6 +52,20 @@ def test_a_lost_unit_is_unavailable_where_it_was_asked() -> None:
     combiner = Combiner(one)
     error = combiner.pool.take(combiner.slot(leaf("a")).index, ["error"]).to_pylist()[0]["error"]
     assert error == {"code": "model_unavailable", "message": "'a' did not answer: its unit failed", "retryable": True}
+
+
+def test_a_score_of_nothing_is_worse_than_none() -> None:
+    """Of answers that no stage accepted the one without a score, or with NaN, is as good as -1."""
+    for score in (None, float("nan")):
+        unscored = {"label": "cat", "score": score}
+        for other, expected in ((-0.5, "~b:dog"), (-1.5, "~a:cat"), (-2.5, "~a:cat"), (0.5, "~b:dog")):
+            said = {"a": [unscored], "b": [{"label": "dog", "score": other}], "c": [failed()]}
+            assert chosen(CASCADE, shard(said, accepted={"gate-a": [], "gate-b": []})) == [expected]
+
+
+def test_a_chain_whose_next_step_nobody_was_sent_to() -> None:
+    chain = Chained(last=leaf("b"), earlier=leaf("a"))
+    assert chosen(chain, shard({"a": ["cat"], "b": [None]})) == ["None:no_candidate"]
 
 
 def test_of_a_choice_the_member_that_was_asked() -> None:

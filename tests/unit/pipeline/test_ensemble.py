@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from one_record import check_combination
 from predicting import ensemble, failed, leaf, scored, shard
 
 from airflow_agentic.exceptions import HandlerNotAllowedError, ModelError
@@ -19,6 +20,7 @@ ALLOWED = ["test_ensemble"]
 
 
 def combined(node: Ensemble, predictions: ShardPredictions) -> list[dict[str, Any]]:
+    check_combination(node, predictions, ALLOWED)
     combiner = Combiner(predictions, allowed_handlers=ALLOWED)
     slot = combiner.slot(node)
     rows = combiner.pool.take(slot.index).to_pylist()

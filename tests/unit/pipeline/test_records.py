@@ -131,6 +131,7 @@ def test_fields_alone_are_the_struct_and_no_features() -> None:
             {"text": "a", "error": "x"},
             "the field 'error' is a column of every record; rename yours with columns: {error: …}",
         ),
+        ({"text": "a", "row": 3}, "the field 'row' is a column of every record; rename yours with columns: {row: …}"),
         ({"text": "a", 3: "x"}, "a field's name is text, found a number (3)"),
         ({"uri": "a.jpg"}, "the uri 'a.jpg' is relative and there is no folder to start from here"),
     ],

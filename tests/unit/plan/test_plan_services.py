@@ -12,7 +12,6 @@ from airflow_agentic.exceptions import CompileError, SpecError
 from airflow_agentic.execution.freeze import snapshot
 from airflow_agentic.plan import compile_plan
 from airflow_agentic.registry import Registry
-from airflow_agentic.spec.service import ServiceSpec
 
 SERVED: dict[str, Any] = {"runner": "service", "service": {"url": "http://workflow", "concurrency": 3}}
 
@@ -28,8 +27,8 @@ def test_the_workflow_stands_over_the_card() -> None:
     plan = compiled({"cascade": ["one", "two"], "accept": "prediction.score > 0.5"}, one, card("two"), **SERVED)
     assert plan.options.runners == {"one": "service", "two": "service"}
     assert plan.options.services == {
-        "one": ServiceSpec(url=["http://workflow"], concurrency=3, timeout=3.0),
-        "two": ServiceSpec(url=["http://workflow"], concurrency=3),
+        "one": {"url": ["http://workflow"], "concurrency": 3, "timeout": 3.0},
+        "two": {"url": ["http://workflow"], "concurrency": 3},
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from builders import card
+from one_record import check_selection
 
 from airflow_agentic import tables
 from airflow_agentic.pipeline.inputs import inline_records
@@ -58,7 +59,9 @@ def pick(*names: str, **options: Any) -> Pick:
 def decide(decision: Decision, records: Shard, infos: dict[str, ModelInfo] | None = None, **options: Any) -> list[Any]:
     """Each entry as (row, target or outcome, rule, reason)."""
     load = options.pop("load", None)
-    table = Decider(infos or INFOS, load=load).select(decision, records, **options)
+    decider = Decider(infos or INFOS, load=load)
+    table = decider.select(decision, records, **options)
+    check_selection(table, decider, decision, records, **options)
     assert table.schema.equals(tables.SELECTION)
     found = table.to_pylist()
     assert [one["row"] for one in found] == sorted(one["row"] for one in found)
@@ -423,3 +426,11 @@ def test_many_kinds_of_records() -> None:
     for row, outcome, _, reason in found:
         expected = ("main.a", "") if row % 100 == 7 else ("no_candidate", f"not a does not speak l{row % 100}")
         assert (outcome, reason) == expected
+
+
+def test_conditions_see_the_input_of_a_record() -> None:
+    rules = Rules(
+        cases=(Case(name="routes[0]", when="record.kind == 'text' && record.text == 'yes'", then=A),), default=B
+    )
+    found = decide(rules, shard({"text": "yes"}, {"text": "no"}, {"text": 3}))
+    assert [one[1] for one in found] == ["main.a", "main.b", "condition_failed"]

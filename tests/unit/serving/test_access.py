@@ -178,6 +178,14 @@ def test_clients_that_use_nothing_are_forgotten_and_others_are_not() -> None:
     refused(quotas, client(quota, "c0"))
 
 
+def test_a_client_with_a_request_under_way_is_not_forgotten() -> None:
+    quotas, one = Quotas(clock=Seconds()), client(Quota(concurrent=1), "one")
+    with quotas.admit(one, records=1):
+        for number in range(REMEMBERED):
+            ask(quotas, client(name=f"c{number}"))
+        refused(quotas, one)
+
+
 @pytest.mark.parametrize(
     ("host", "found"),
     [

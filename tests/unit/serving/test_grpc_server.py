@@ -72,6 +72,9 @@ class Repository:
             raise UnknownModelError(f"no model is called {name!r} here, version {version!r}")
         return self.model
 
+    async def infer(self, name: str, version: str | None, request: InferRequest, until: float | None) -> InferResponse:
+        return await self.find(name, version).infer(request, until)
+
     def versions(self, name: str) -> tuple[str, ...]:
         return ("0", "1")
 

@@ -98,7 +98,11 @@ async def test_tokens_name_their_clients(path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("token", ["", "agentic_x", TOKENS["shop"].sha256, TOKENS["shop"].token + " ", "ä\ud800"])
+@pytest.mark.parametrize(
+    "token",
+    ["", "agentic_x", TOKENS["shop"].sha256, TOKENS["shop"].token + " ", "ä\ud800"],
+    ids=["none", "short", "a digest", "with a blank", "no Latin"],
+)
 async def test_any_other_token_is_refused_alike(path: Path, token: str) -> None:
     assert await refuses(opened(path), token)
 

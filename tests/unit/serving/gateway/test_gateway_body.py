@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,19 @@ async def test_gzip_is_read_within_the_same_bound() -> None:
     for damaged, why in ((fine[:-3], "cut off"), (fine + b"x", "cut off"), (b"nogzip", "is no gzip")):
         with pytest.raises(ProblemError, match=why):
             await read_body(headers, receiving(damaged), most=100, seconds=1, take=lambda _: None)
+
+
+async def test_a_bomb_is_not_unpacked_beyond_the_bound() -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProblemError, match="more than 100,000 bytes"):
+            await read_body(
+                {b"content-encoding": b"gzip"}, receiving(bomb), most=100_000, seconds=60, take=lambda _: None
+            )
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_other_encodings_are_refused() -> None:

@@ -222,18 +222,16 @@ async def by_dag(app: Gateway) -> httpx.Response:
         return await client.post("/predict", json={**FINE, "mode": "dag"})
 
 
-async def test_a_dag_answers_while_the_request_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_agentic.serving.gateway.dags.conf_of", lambda records, task: {"records": records})
+async def test_a_dag_answers_while_the_request_waits() -> None:
     airflow = Airflow()
     airflow.ended.set()
     async with gateway(dags=dags(airflow)) as app:
         answer = await by_dag(app)
     assert (answer.status_code, answer.json()["label"], answer.json()["workflow"]) == (200, "good", "moods")
-    assert list(airflow.confs.values()) == [{"records": [{"input": "fine"}]}]
+    assert list(airflow.confs.values()) == [{"records": [{"input": "fine"}], "task": "text-analysis"}]
 
 
-async def test_a_dag_that_takes_longer_is_a_job_and_can_be_canceled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_agentic.serving.gateway.dags.conf_of", lambda records, task: {"records": records})
+async def test_a_dag_that_takes_longer_is_a_job_and_can_be_canceled() -> None:
     airflow = Airflow()
     async with gateway(dags=dags(airflow), seconds=0.2) as app, client_of(app) as client:
         answer = await by_dag(app)
@@ -256,14 +254,23 @@ async def test_a_dag_that_takes_longer_is_a_job_and_can_be_canceled(monkeypatch:
         ),
     ],
 )
-async def test_what_airflow_does_not_do_is_a_problem(
-    airflow: Airflow, read: Any, status: int, detail: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_agentic.serving.gateway.dags.conf_of", lambda records, task: {"records": records})
+async def test_what_airflow_does_not_do_is_a_problem(airflow: Airflow, read: Any, status: int, detail: str) -> None:
     airflow.ended.set()
     async with gateway(dags=dags(airflow, read)) as app:
         answer = await by_dag(app)
     assert (answer.status_code, answer.json()["detail"]) == (status, detail)
+
+
+async def test_a_dag_is_given_no_uri_that_the_gateway_does_not_allow() -> None:
+    airflow = Airflow()
+    async with gateway(dags=dags(airflow), uris=["/allowed"]) as app, client_of(app) as client:
+        asked = {"task": "text-analysis", "records": [{"uri": "/allowed/a"}, {"uri": "/etc/passwd"}], "mode": "dag"}
+        answer = await client.post("/predict", json=asked)
+    assert (answer.status_code, [one["pointer"] for one in answer.json()["errors"]], airflow.confs) == (
+        422,
+        ["/records/1/uri"],
+        {},
+    )
 
 
 async def test_without_an_airflow_there_is_no_dag_mode() -> None:

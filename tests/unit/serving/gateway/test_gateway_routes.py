@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -20,7 +20,6 @@ from airflow_agentic.exceptions import (
 from airflow_agentic.serving.access import Client, Quota
 from airflow_agentic.serving.gateway.door import refusal
 from airflow_agentic.serving.gateway.problems import KINDS
-from airflow_agentic.serving.gateway.readiness import Readiness
 from airflow_agentic.spec.model import ModelCard
 
 
@@ -190,15 +189,15 @@ async def test_every_kind_of_problem_is_explained() -> None:
     assert (one.json(), "invalid-json" in KINDS) == (listed[0], True)
 
 
-class Failing:
-    """A pool in which some models cannot be loaded."""
+def failing(names: Sequence[str]) -> Callable[[ModelCard], Any]:
+    """A starter that cannot load some models."""
 
-    def __init__(self, *names: str) -> None:
-        self.names = names
-
-    async def prepare(self, card: ModelCard) -> None:
-        if card.name in self.names:
+    def start(card: ModelCard) -> Any:
+        if card.name in names:
             raise ModelLoadError(f"no file of {card.name}")
+        return World().start(card)
+
+    return start
 
 
 @pytest.mark.parametrize(
@@ -215,8 +214,8 @@ class Failing:
     ],
 )
 async def test_ready_is_a_gateway_whose_workflows_can_answer(use: object, failed: tuple[str, ...], state: str) -> None:
-    async with gateway(specs=[moods(use)]) as app:
-        readiness = Readiness(app.catalog, Failing(*failed))
+    async with gateway(specs=[moods(use)], starter=failing(failed)) as app:
+        readiness = app.readiness
         assert (readiness.ready, readiness.workflows) == (False, {"moods": "loading"})
         await readiness.prepare()
     assert (readiness.ready, readiness.workflows) == (state != "unable", {"moods": state})

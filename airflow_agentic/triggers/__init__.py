@@ -1,0 +1,1 @@
+"""What Airflow's triggerer waits for: ids and readiness, never records."""

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from builders import card_data
+
+from airflow_agentic.exceptions import InputError, SpecError
+from airflow_agentic.serving import processes
+from airflow_agentic.serving.processes import Options, draining, greeting, listen, model_server, read_cards, worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def write(folder: Path, name: str, **changes: Any) -> None:
+    data = {"apiVersion": "airflow-agentic/v1", "kind": "Model", **card_data(name, **changes)}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(data))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, "a")
+    write(tmp_path, "b")
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Puts the handler of SIGTERM back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_cards_to_serve_are_all_or_those_that_are_named(folder: Path) -> None:
+    assert [card.name for card in read_cards(Options(cards=str(folder)))] == ["a", "b"]
+    assert [card.name for card in read_cards(Options(cards=str(folder), models=("b",)))] == ["b"]
+
+
+def test_a_broken_card_matters_only_if_it_is_to_be_served(folder: Path) -> None:
+    (folder / "c.yaml").write_text("apiVersion: airflow-agentic/v1\nkind: Model\nname: c\n")
+    with pytest.raises(SpecError):
+        read_cards(Options(cards=str(folder)))
+    with pytest.raises(SpecError):
+        read_cards(Options(cards=str(folder), models=("c",)))
+    assert len(read_cards(Options(cards=str(folder), models=("a",)))) == 1
+
+
+def test_names_that_are_unknown(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    empty = tmp_path_factory.mktemp("empty")
+    for options, message in [
+        (Options(cards=str(folder), models=("aa",)), "no model is called 'aa'; did you mean 'a'?"),
+        (Options(cards=str(folder), models=("zebra",)), "no model is called 'zebra'; there are: a, b"),
+        (
+            Options(cards=str(empty)),
+            f"there is no model card in {str(empty)!r}; name a folder that has one with --project",
+        ),
+    ]:
+        with pytest.raises(InputError) as raised:
+            read_cards(options)
+        assert str(raised.value) == message
+
+
+def test_an_address_that_is_taken_or_not_ours() -> None:
+    with listen("127.0.0.1", 0) as bound:
+        bound.listen()
+        port = bound.getsockname()[1]
+        with pytest.raises(InputError) as raised:
+            listen("127.0.0.1", port)
+        assert str(raised.value) == (
+            f"cannot listen at '127.0.0.1', port {port}: Address already in use; "
+            "choose another address with --host or --port"
+        )
+    with pytest.raises(InputError, match=r"^cannot listen at '192\.0\.2\.1', port 0: "):
+        listen("192.0.2.1", 0)
+
+
+def test_the_greeting_says_where_and_what_to_try() -> None:
+    for host, address in [("0.0.0.0", "127.0.0.1"), ("10.0.0.7", "10.0.0.7"), ("::1", "[::1]")]:
+        options = Options(cards="", host=host, port=8080)
+        assert greeting(options, ["a", "b"]) == (
+            f"a, b: at http://{address}:8080\n  curl http://{address}:8080/v2/models/a\n"
+        )
+
+
+async def test_sigterm_drains_then_does_what_it_did_before() -> None:
+    called: list[str] = []
+    ended = asyncio.Event()
+    signal.signal(signal.SIGTERM, lambda *_: (called.append("ends"), ended.set()))
+    with draining(lambda: called.append("drains"), lambda: called.append("last call"), 0.01):
+        signal.raise_signal(signal.SIGTERM)
+        await ended.wait()
+    assert called == ["drains", "last call", "ends"]
+    ended.clear()
+    signal.raise_signal(signal.SIGTERM)
+    assert called == ["drains", "last call", "ends", "ends"]
+
+
+async def test_in_another_thread_signals_are_left_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def enter() -> object:
+        with draining(lambda: None, lambda: None, 0.0):
+            return signal.getsignal(signal.SIGTERM)
+
+    assert await asyncio.to_thread(enter) is before
+
+
+async def test_a_server_that_cannot_load_a_model_says_so_and_ends(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = model_server(Options(cards=str(folder), models=("a",)))
+    ended = asyncio.Event()
+    server.on_failure = ended.set
+    async with server._app.router.lifespan_context(server._app):
+        await ended.wait()
+    assert server.failed
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert message.startswith("the server ends, for a model cannot be loaded: ")
+    assert "tiny:Model" in message
+
+
+def test_a_worker_that_cannot_load_a_model_leaves_a_mark_and_ends(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "failed"
+    options = {"cards": str(folder), "models": ["a"], "failure": str(mark)}
+    monkeypatch.setenv(processes.OPTIONS, json.dumps(options))
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    worker().on_failure()
+    assert ended == [3]
+    assert mark.exists()
