@@ -25,7 +25,7 @@ def create(
     access: Access, *, shelf: Shelf, find_dag: Callable[[str], Dag | None], upstream: Upstream, desk: Desk
 ) -> FastAPI:
     """The application; it shows no description of itself, which would need no login."""
-    app = FastAPI(title="airflow-agentic", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="airflow-agentic", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     handle_errors(app)
     app.include_router(workflow_routes(access, find_dag, desk))
     app.include_router(run_routes(access, shelf, desk))

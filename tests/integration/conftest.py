@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from services import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from scripts.airflow_server import AirflowServer
 
@@ -28,12 +28,5 @@ def airflow_server(tmp_path_factory: pytest.TempPathFactory, airflow_dags: Path)
     require(find_spec("airflow") and find_spec("httpx"), "needs Airflow: pip install apache-airflow")
     from scripts.airflow_server import AirflowServer
 
-    settings = {
-        "AIRFLOW__CORE__AUTH_MANAGER": "limited_access.LimitedAuthManager",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer,limited:user",
-        "AIRFLOW__AGENTIC__GATEWAY_CONN_ID": "agentic_gateway",
-        "PYTHONPATH": str(Path(__file__).parent),
-    }
-    home = tmp_path_factory.mktemp("airflow") / "home"
-    with AirflowServer(home=home, dags=airflow_dags, settings=settings) as server:
+    with AirflowServer(home=tmp_path_factory.mktemp("airflow") / "home", dags=airflow_dags) as server:
         yield server

@@ -265,6 +265,12 @@ class TestLook:
         with pytest.raises(InputError, match="cannot name a folder of "):
             look(store, "test", RunPlace(dag_id="demo", run_id=name))
 
+    def test_what_a_run_holds_is_no_run_of_its_own(self, store: Store, run: Run) -> None:
+        own = Store.open("memory://")
+        for name in ("plan.json", "publish/plan.json"):
+            own.child("test", "demo", "run").write(name, b"{}")
+        assert look(own, "test", RunPlace(dag_id="demo", run_id="run", task_id="publish")) is None
+
     def test_the_run_of_a_model_operator(self, store: Store, run: Run) -> None:
         own = Store.open("memory://")
         inner = own.child("test", "demo", "run", "group.task")

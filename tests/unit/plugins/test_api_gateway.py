@@ -14,6 +14,7 @@ from agentic_api import ADDRESS, Api, User, user
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.hooks.gateway import GatewayAddress, address_of
 from airflow_agentic.plugins.api import gateway as routes
+from airflow_agentic.plugins.api import upstream
 
 ANN: Final = user("ann@example.org", "moods")
 PREDICT: Final = {"task": "text-analysis", "input": "This is a test sentence."}
@@ -267,6 +268,24 @@ async def test_what_is_no_gateway_is_not_passed_on(answer: httpx.Response, said:
     found = await ask(api(Gateway(answer)))
 
     assert (found.status_code, found.json()["detail"]) == (502, said)
+
+
+async def test_a_long_answer_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "MOST_RESPONSE", 10)
+    found = await ask(api(Gateway()), json={"workflow": "moods"})
+
+    assert (found.status_code, found.json()["detail"]) == (
+        502,
+        "the gateway's answer has more than 10 bytes; ask for fewer records",
+    )
+
+
+async def test_only_so_many_requests_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "AT_ONCE", 0)
+    found = await ask(api(Gateway()), json={"workflow": "moods"})
+
+    assert (found.status_code, found.headers["retry-after"]) == (503, "5")
+    assert found.json()["detail"] == "too many requests to the gateway are under way here; try again"
 
 
 async def test_a_gateway_that_is_away() -> None:

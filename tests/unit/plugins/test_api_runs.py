@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote
@@ -243,9 +244,16 @@ async def test_a_store_that_is_away() -> None:
     assert found.json()["detail"] == "listing s3://bucket failed: connection refused"
 
 
+async def test_a_long_id_is_of_no_run_also_where_it_can_name_no_folder(tmp_path: Path) -> None:
+    async with api(Store.open(str(tmp_path)), ANN).client("ann") as client:
+        found = await client.get(f"/dags/moods/runs/{'x' * 300}/answers")
+
+    assert found.status_code == 404
+
+
 async def test_only_these_routes_are_there(store: Store) -> None:
     async with api(store, ANN).client("ann") as client:
-        for path in ("/", "/openapi.json", "/docs", "/dags/moods", "/dags", f"{RUN}/records/"):
+        for path in ("/", "/openapi.json", "/docs", "/dags/moods", "/dags", f"{RUN}/records/", f"{RUN}/answers/"):
             assert (await client.get(path)).status_code == 404
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert (await client.request(method, f"{RUN}/answers")).status_code == 405
