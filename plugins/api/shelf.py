@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from airflow_agentic.exceptions import InputError
 from airflow_agentic.execution import Folder
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from airflow_agentic.artifacts import Store
     from airflow_agentic.execution import Run
     from airflow_agentic.execution.publish import OpenStore
-
-MOST_ID: Final = 250
-"""Characters of an id in Airflow's database."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +55,6 @@ class Shelf:
         :raises ProblemError: 404: there is none; 410: it was pruned.
         """
         where = self._where()
-        if any(len(part) > MOST_ID for part in (place.dag_id, place.run_id, place.task_id)):
-            raise _none(place)
         try:
             found = look(where.base, where.deployment, place)
         except InputError:  # an id that cannot name a folder: the id of no run
