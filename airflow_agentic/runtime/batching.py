@@ -80,7 +80,8 @@ def predictions(
 
 
 def _rows(records: pa.Table) -> Any:
-    return records.column(ROW) if ROW in records.column_names else pa.array(np.arange(records.num_rows, dtype=np.int32))
+    place = records.schema.get_field_index(ROW)
+    return records.column(place) if place >= 0 else pa.array(np.arange(records.num_rows, dtype=np.int32))
 
 
 def prediction_of(

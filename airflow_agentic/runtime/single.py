@@ -21,7 +21,8 @@ Answer = Mapping[str, Any]
 """A row of ``tables.RESULT``."""
 
 NOTHING: Final[Answer] = dict.fromkeys(RESULT.names)
-_NULLS: Final = {field.name: pa.nulls(1, field.type) for field in PREDICTION}
+_COLUMNS: Final = [(field.name, field.type, pa.nulls(1, field.type)) for field in PREDICTION]
+"""Name, type and the column of one null; of each field Arrow makes new objects."""
 
 
 def checked_answer(answer: Answer, card: ModelCard, top_k: int, needed: tuple[str, str]) -> Answer:
@@ -73,10 +74,10 @@ def prediction(fixed: Mapping[str, pa.Array], values: Mapping[str, Any]) -> pa.T
     :param values: of the others; those not given are null.
     """
     columns = []
-    for field in PREDICTION:
-        made = fixed.get(field.name)
+    for name, type_, null in _COLUMNS:
+        made = fixed.get(name)
         if made is None:
-            value = values.get(field.name)
-            made = _NULLS[field.name] if value is None else pa.array([value], field.type)
+            value = values.get(name)
+            made = null if value is None else pa.array([value], type_)
         columns.append(made)
     return pa.Table.from_arrays(columns, schema=PREDICTION)

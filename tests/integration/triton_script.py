@@ -1,8 +1,10 @@
 """Drives a server with tritonclient, unchanged: ``python triton_script.py CHECK REST GRPC``; fails where it differs."""
 
 import asyncio
+import runpy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import tritonclient.grpc as over_grpc
 import tritonclient.grpc.aio as over_grpc_aio
 import tritonclient.http as over_http
 import tritonclient.http.aio as over_http_aio
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 REST, GRPC = sys.argv[2], sys.argv[3]
@@ -162,6 +165,22 @@ def check_grpc_outputs() -> None:
         assert found.as_numpy("label") is None
         assert found.as_numpy("length").tolist() == [3, 1, 0]
         assert found.get_response().id == "7"
+
+
+def check_grpc_messages() -> None:
+    """Our descriptions are those that the client's code was generated from."""
+    ours = runpy.run_path(str(Path(__file__).parents[2] / "airflow_agentic" / "openinference" / "grpc_messages.py"))
+    for name, message in ours["INFERENCE"].items():
+        outer, *inner = name.split(".")
+        theirs = service_pb2.DESCRIPTOR.message_types_by_name[outer]
+        for part in inner:
+            theirs = theirs.nested_types_by_name[part]
+        only = fields(message.DESCRIPTOR) ^ fields(theirs)
+        assert {one[0] for one in only} <= {"properties"}, (name, only)  # Triton has none in its metadata
+
+
+def fields(descriptor: Any) -> set[tuple[str, int, int, int]]:
+    return {(one.name, one.number, one.type, one.is_repeated) for one in descriptor.fields}
 
 
 def check_grpc_errors() -> None:
