@@ -37,6 +37,7 @@ from airflow_agentic.exceptions import (
 from airflow_agentic.openinference.grpc import decode_request, encode_metadata, encode_response
 from airflow_agentic.openinference.grpc_messages import INFERENCE, RPC, SERVICE
 from airflow_agentic.serving.loaded import OURS
+from airflow_agentic.serving.model_routes import NAME
 
 if TYPE_CHECKING:
     from airflow_agentic.serving.repository import Repository
@@ -47,7 +48,6 @@ Message = Any
 Context = Any
 Method = Callable[[Message, Context], Awaitable[Message]]
 
-NAME: Final = "airflow-agentic"
 MAX_DETAILS: Final = 1000
 """Characters of an error's text: gRPC bounds the headers in which it travels."""
 RETRY_SECONDS: Final = 1.0

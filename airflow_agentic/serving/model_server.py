@@ -44,18 +44,15 @@ from airflow_agentic.serving.batching import whole_seconds
 from airflow_agentic.serving.bodies import Bodies, ClientGoneError, HttpError, Message, Receive, Send, discard
 from airflow_agentic.serving.headers import Headers, compressed, takes_gzip
 from airflow_agentic.serving.loaded import OURS
+from airflow_agentic.serving.model_routes import application
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-
-    from fastapi import FastAPI
 
     from airflow_agentic.serving.repository import Repository
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "airflow-agentic"
-EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
 COMPRESS_FROM: Final = 1024
 """Bytes of an answer that is worth it."""
 APART_FROM: Final = 64 * 2**10
@@ -92,7 +89,11 @@ class ModelServer:
         """Ends the server."""
         self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes, clock=clock)
         self._clock = clock
-        self._app = _application(self)
+        self._app = application(self, status_of)
+
+    def openapi(self) -> dict[str, Any]:
+        """What it takes and gives, as OpenAPI."""
+        return self._app.openapi()
 
     def drain(self) -> None:
         """Say that it is not ready, and ask clients to go."""
@@ -240,84 +241,3 @@ def status_of(error: Exception) -> int:
         (ModelUnavailableError, 503),
     )
     return next((status for kind, status in statuses if isinstance(error, kind)), 500)
-
-
-def _described(what: str, key: str, kind: str) -> dict[str, Any]:
-    """A response of the OpenAPI description: an object with a key."""
-    schema = {"type": "object", "required": [key], "properties": {key: {"type": kind}}}
-    return {"description": what, "content": {"application/json": {"schema": schema}}}
-
-
-def _application(server: ModelServer) -> FastAPI:
-    """Health, metadata and documentation."""
-    from fastapi import FastAPI, Request
-    from fastapi.responses import JSONResponse
-    from starlette.exceptions import HTTPException
-
-    from airflow_agentic import __version__
-
-    repository = server.repository
-
-    app = FastAPI(
-        title="airflow-agentic model server",
-        version=__version__,
-        summary="Open Inference Protocol v2",
-        responses={"4XX": _described("What is wrong with the request", "error", "string")},
-    )
-
-    async def refuse(request: Request, error: Exception) -> JSONResponse:
-        if not isinstance(error, HTTPException):
-            return JSONResponse({"error": str(error)}, status_of(error))
-        allowed = (error.headers or {}).get("Allow")
-        way_out = f"use {allowed}" if allowed else "see /docs for those that there are"
-        what = f"{request.method} {request.url.path}" if allowed else f"no such path: {request.url.path}"
-        return JSONResponse({"error": f"{what}{':' if allowed else ';'} {way_out}"}, error.status_code, error.headers)
-
-    app.add_exception_handler(HTTPException, refuse)
-    app.add_exception_handler(AgenticError, refuse)
-
-    @app.get("/v2/health/live")
-    async def server_live() -> dict[str, bool]:
-        return {"live": True}
-
-    readiness: dict[int | str, dict[str, Any]] = {
-        200: _described("It is", "ready", "boolean"),
-        503: _described("It is not", "ready", "boolean"),
-    }
-
-    @app.get("/v2/health/ready", response_model=None, responses=readiness)
-    async def server_ready() -> JSONResponse:
-        ready = repository.ready and not server.draining
-        return JSONResponse({"ready": ready}, 200 if ready else 503)
-
-    @app.get("/v2")
-    async def server_metadata() -> dict[str, Any]:
-        return {"name": NAME, "version": __version__, "extensions": list(EXTENSIONS)}
-
-    @app.get("/v2/models")
-    async def models() -> dict[str, list[str]]:
-        return {"models": sorted(repository.current)}
-
-    @app.get("/v2/models/{name}")
-    @app.get("/v2/models/{name}/versions/{version}")
-    async def model_metadata(name: str, version: str | None = None) -> dict[str, Any]:
-        model = repository.find(name, version)
-        return model.metadata.to_json() | {"versions": list(repository.versions(name))}
-
-    @app.get("/v2/models/{name}/ready", response_model=None, responses=readiness)
-    @app.get("/v2/models/{name}/versions/{version}/ready", response_model=None, responses=readiness)
-    async def model_ready(name: str, version: str | None = None) -> JSONResponse:
-        model = repository.find(name, version)
-        ready = model.ready and not server.draining
-        return JSONResponse({"name": name, "ready": ready}, 200 if ready else 503)
-
-    @app.post("/v2/repository/index")
-    async def index() -> list[dict[str, str]]:
-        return [
-            {"name": name, "version": version, "state": model.state.upper(), "reason": model.why}
-            for name in sorted(repository.current)
-            for version in repository.versions(name)
-            for model in [repository.find(name, version)]
-        ]
-
-    return app

@@ -76,9 +76,11 @@ class Exchange:
         return [*own, (b"connection", b"close")] if self.closing else own
 
     def logged(self, status: int) -> None:
-        """One line a request."""
-        if log.isEnabledFor(logging.INFO):
-            log.info(
+        """One line a request; of probes, which come every few seconds, only for debugging."""
+        level = logging.DEBUG if self.scope["path"].startswith("/health/") else logging.INFO
+        if log.isEnabledFor(level):
+            log.log(
+                level,
                 "%s %s %s %d %.1f ms client=%s workflow=%s",
                 self.request_id,
                 self.scope["method"],
