@@ -66,7 +66,7 @@ class Views:
             "description": seen[name].workflow.spec.description,
             "digest": plan.digest,
             "deadline": plan.options.deadline,
-            "nodes": [_node(node) for node in plan.nodes],
+            "nodes": [{**_node(node), "digest": plan.node_digest(node)} for node in plan.nodes],
             "models": sorted(plan.models),
             "drawing": terminal(plan),
             "mermaid": mermaid(plan),
