@@ -11,14 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestServer
 from builders import workflow
 from executing import ALLOWED, CARDS, World, comparable, coordinated, records
-from gateways import VOTE, client_of, gateway, moods
+from gateways import VOTE, forwarding, gateway, moods
 
 from airflow_agentic.artifacts import Store
 from airflow_agentic.coordinator.gateway_run import GatewayRun
@@ -65,24 +63,6 @@ class Fixture:
 
     def answers(self) -> pa.Table:
         return pa.concat_tables([answers for _, answers in self.again().answers()])
-
-
-async def forwarding(app: Gateway) -> TestServer:
-    """A server in front of an application without a network."""
-    client = client_of(app)
-
-    async def forward(request: web.Request) -> web.Response:
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
-        given: httpx.Response = await client.request(
-            request.method, str(request.rel_url), content=await request.read(), headers=headers
-        )
-        return web.Response(status=given.status_code, body=given.content, headers={"Content-Type": "application/json"})
-
-    server = web.Application(client_max_size=2**26)
-    server.router.add_route("*", "/{tail:.*}", forward)
-    made = TestServer(server)
-    await made.start_server()
-    return made
 
 
 @asynccontextmanager
