@@ -188,7 +188,8 @@ def test_a_dag_answers_a_request_to_the_gateway(site: Site) -> None:
     ]
     assert answers[1]["record_id"] == "b"
     (run,) = site.airflow.request("GET", "/api/v2/dags/by-dag/dagRuns")["dag_runs"]
-    assert (run["state"], run["conf"]["records"]) == ("success", document["records"])
+    records = [{"text": "a good film"}, {"record_id": "b", "text": "bad, bad"}]
+    assert (run["state"], run["conf"]["records"]) == ("success", records)
     again = httpx.post(f"{site.gateway.url}/predict", json=document, headers=headers, timeout=120)
     assert again.json()["answers"] == answers
     assert again.headers["idempotency-replayed"] == "true"

@@ -154,6 +154,7 @@ async def test_answered_jobs_are_found_too(tmp_path: Path) -> None:
             await wait_closed(died.client, list(first.values()), sleep=brief)
         async with made.asked() as asked:
             assert await asked.submit() == first
+            assert "result" not in await asked.client.job(first[0], result=False)
             assert await whole(asked) == []
     assert Counter(made.world.seen["a"]) == Counter(FOR_A)
 
