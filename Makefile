@@ -68,8 +68,8 @@ e2e-images: cluster $(INSTALLED) ## The images of make e2e, built and brought in
 	$(BIN)/airflow-agentic images build --framework python --framework tensorflow --framework torch
 	$(BIN)/airflow-agentic images build --framework python --tag mixed-inbox $(addprefix --package ,$(HANDLERS))
 	docker build --file docker/airflow.Dockerfile --tag airflow-agentic/airflow:$$($(VERSION)) \
-	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=image,kubernetes,language \
-	  --build-arg PACKAGES=lingua-language-detector==2.1.1 . # as compose.yaml has it: one image for both
+	  --build-arg AIRFLOW_IMAGE='$(AIRFLOW_IMAGE)' --build-arg EXTRAS=image,kubernetes,language,serving \
+	  --build-arg PACKAGES='lingua-language-detector==2.1.1 vaderSentiment==3.3.2' . # as compose.yaml has it: one image for both
 	$${LOAD_IMAGE:-kind load docker-image} airflow-agentic/python:mixed-inbox \
 	  $(foreach name,airflow python tensorflow torch,airflow-agentic/$(name):$$($(VERSION)))
 

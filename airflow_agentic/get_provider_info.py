@@ -158,6 +158,14 @@ _OPTIONS: dict[str, Any] = {
         "example": "s3://bucket/inbox/",
         "default": "",
     },
+    "gateway_conn_id": {
+        "description": "Connection with the gateway that the API server hands /agentic/predict on to: its URL as host, "
+        "the token of a client with acts_for_users as password. Empty: off.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "agentic_gateway",
+        "default": "",
+    },
     "plan_cache": {
         "description": (
             "Folder of compiled plans, so that Dag files are not compiled at every parse; private to its user. "

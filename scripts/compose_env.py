@@ -14,24 +14,30 @@ FILE: Final = Path(__file__).resolve().parents[1] / ".env"
 
 def drawn() -> str:
     """The lines of the file."""
-    values = {
+    return "".join(f"{name}={value}\n" for name, value in _values().items())
+
+
+def _values() -> dict[str, str]:
+    return {
         "POSTGRES_PASSWORD": secrets.token_hex(24),
         "FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "API_SECRET_KEY": secrets.token_hex(32),
         "JWT_SECRET": secrets.token_hex(32),
+        "GATEWAY_TOKEN": f"agentic_{secrets.token_urlsafe(32)}",
     }
-    return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
 def write(path: Path) -> bool:
-    """Write ``path``, unless it is there: a database keeps its first password."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(drawn())
-    return True
+    """Write what ``path`` has not, and whether there was anything: a database keeps its first password."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    with open(descriptor, "r+", encoding="utf-8") as file:
+        before = file.read()
+        there = {line.partition("=")[0] for line in before.splitlines()}
+        missing = [line for line in drawn().splitlines() if line.partition("=")[0] not in there]
+        if missing and before and not before.endswith("\n"):
+            file.write("\n")
+        file.writelines(f"{line}\n" for line in missing)
+    return bool(missing)
 
 
 if __name__ == "__main__":

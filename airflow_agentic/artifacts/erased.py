@@ -84,6 +84,20 @@ def read_data(store: Store, data: DataFile, way_out: str) -> pa.Table:
     return table
 
 
+def read_columns(store: Store, data: DataFile, columns: list[str]) -> pa.Table:
+    """Some columns of a data file, or of what erasure left of it. The bytes are not compared with their digest.
+
+    :raises NotFoundError: the file is gone, and nothing was erased from it.
+    """
+    try:
+        return store.read_columns(data.name, columns)
+    except NotFoundError:
+        left = redirect_of(store, data.name)
+        if left is None:
+            raise
+        return read_columns(store, left, columns)
+
+
 def write_data(store: Store, table: pa.Table, folder: str) -> DataFile:
     """:meth:`Store.write_table`, but what was erased from such a file stays erased: then nothing is written."""
     data, content = store.data_file(table, folder)

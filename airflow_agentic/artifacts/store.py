@@ -34,6 +34,7 @@ from obstore.exceptions import (
 )
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
+from airflow_agentic.artifacts.ranges import Ranges
 from airflow_agentic.exceptions import ArtifactError, InputError, StoreError
 
 if TYPE_CHECKING:
@@ -238,6 +239,19 @@ class Store:
         """
         return parse_table(self.read(name), self.uri(name))
 
+    def read_columns(self, name: str, columns: builtins.list[str]) -> pa.Table:
+        """Some columns of a Parquet object; of the others no byte is fetched where the object is large.
+
+        :raises NotFoundError: there is no such object.
+        :raises ArtifactError: it is no Parquet.
+        """
+        with self._translated("reading", name):
+            file = Ranges(self._objects, self._path(name))
+            try:
+                return pq.ParquetFile(pa.PythonFile(file, mode="r"), pre_buffer=True).read(columns=columns)
+            except pa.ArrowInvalid as error:
+                raise _no_parquet(self.uri(name), error) from error
+
     def write_table(self, table: pa.Table, folder: str) -> DataFile:
         """Write ``{folder}/{sha256}.parquet`` with the table's schema metadata; the same bytes twice are one file."""
         file, data = self.data_file(table, folder)
@@ -289,7 +303,11 @@ def parse_table(data: bytes, uri: str) -> pa.Table:
     try:
         return pq.ParquetFile(pa.BufferReader(data)).read()
     except pa.ArrowException as error:
-        raise ArtifactError(f"{uri} is no Parquet file: {_cause(error)}; delete it and clear what wrote it") from error
+        raise _no_parquet(uri, error) from error
+
+
+def _no_parquet(uri: str, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{uri} is no Parquet file: {_cause(error)}; delete it and clear what wrote it")
 
 
 def _split(base: str) -> tuple[str, str]:

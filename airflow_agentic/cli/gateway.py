@@ -94,8 +94,9 @@ def gateway(
     try:
         from airflow_agentic.serving.gateway.app import Gateway
         from airflow_agentic.serving.gateway.catalog import Catalog
-        from airflow_agentic.serving.gateway.server import bind, serve
+        from airflow_agentic.serving.gateway.problems import refusal
         from airflow_agentic.serving.gateway.settings import Limits, Settings
+        from airflow_agentic.serving.listening import Server, bind, serve
     except ImportError as error:
         raise MissingExtraError(str(error.name), "serving") from error
     from airflow_agentic.coordinator import ModelPool
@@ -117,7 +118,15 @@ def gateway(
     app = Gateway(catalog, settings, store=SqlJobs.open(jobs), authenticator=authenticator, dags=dags)
     sockets = bind(places, port)
     url = _url(host, sockets[0].getsockname()[1])
-    serve(app, sockets, settings.limits, started=lambda: _say(app, url, home.root))
+    limits = settings.limits
+    server = Server(
+        app,
+        refusal=refusal,
+        delay=limits.drain_delay_seconds,
+        grace=limits.drain_seconds,
+        head_seconds=limits.head_seconds,
+    )
+    serve(server, sockets, app.running(lambda: _say(app, url, home.root)))
     typer.echo("the gateway has stopped", err=True)
 
 

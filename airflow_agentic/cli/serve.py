@@ -15,6 +15,9 @@ def serve(
     *,
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", show_default="all of the project")] = None,
     project: ProjectOption = Path(),
+    cards: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of the cards.", show_default="the project's 'models'")
+    ] = None,
     host: Annotated[
         str, typer.Option(help="The address to listen at; 0.0.0.0 is all of this machine's.")
     ] = "127.0.0.1",
@@ -49,7 +52,7 @@ def serve(
         raise MissingExtraError(str(error.name), "serving") from None
     log_to_stderr()
     options = Options(
-        cards=str(Project.find(project).root / "models"),
+        cards=str(cards or Project.find(project).root / "models"),
         models=tuple(models or ()),
         host=host,
         port=port,

@@ -38,6 +38,9 @@ class Asking:
         self._client = client
         self._until = until
         self._clock = clock
+        self._version: str | None = card.version
+        self.answered_by = card
+        """The card, with the version that answered last."""
 
     async def answer(self, records: pa.Table) -> pa.Table:
         """``tables.RESULT``, one row a record; one that the server refuses, or that has no answer, is an error row.
@@ -78,12 +81,24 @@ class Asking:
             return failed(as_record_error(problem))
 
     async def _ask(self, encoded: Any) -> Arrays:
-        card = self._card
+        """Of the card's version; of the current one where that is gone, and the service allows it."""
+        request, name = self._codec.request(encoded), self._card.name
+        try:
+            response = await self._client.infer(name, request, version=self._version, timeout=self._left())
+        except ServiceRefusedError as error:
+            if error.status != 404 or self._version is None or not self._client.service.other_versions:
+                raise
+            self._version = None
+            response = await self._client.infer(name, request, timeout=self._left())
+        if self._version is None and response.model_version:
+            self.answered_by = self._card.model_copy(update={"version": response.model_version})
+        return {one.name: one.array for one in response.outputs}
+
+    def _left(self) -> float | None:
         left = None if self._until is None else self._until - self._clock()
         if left is not None and left <= 0:
-            raise DeadlineError(f"no time was left for {card.name!r}")
-        response = await self._client.infer(card.name, self._codec.request(encoded), version=card.version, timeout=left)
-        return {one.name: one.array for one in response.outputs}
+            raise DeadlineError(f"no time was left for {self._card.name!r}")
+        return left
 
     async def _answer(self, records: pa.Table) -> pa.Table:
         codec, count = self._codec, records.num_rows

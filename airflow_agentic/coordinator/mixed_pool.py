@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def pool_of(plan: Plan, local: Pool, *, connect: Connect | None = None) -> Pool:
     """The pool for the models of ``plan``: ``local``, and for those with ``runner: service`` their servers.
 
-    :param connect: makes the client of a service; by default of its ``url``.
+    :param connect: makes the client of a service; by default of its ``url``, or the environment's.
     :raises MissingExtraError: a service is asked, and its client is not installed.
     """
     services = {name: ServiceSpec.model_validate(said) for name, said in plan.options.services.items()}
@@ -31,7 +31,9 @@ def pool_of(plan: Plan, local: Pool, *, connect: Connect | None = None) -> Pool:
         from airflow_agentic.coordinator import service_pool
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "service") from None
-    return MixedPool(local, service_pool.ServicePool(services, connect=connect or service_pool.connect), services)
+    if connect is None:
+        return MixedPool(local, service_pool.ServicePool(service_pool.located(services)), services)
+    return MixedPool(local, service_pool.ServicePool(services, connect=connect), services)
 
 
 class MixedPool:

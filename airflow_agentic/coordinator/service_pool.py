@@ -1,7 +1,8 @@
 """Models that are served: records go to their model server, results come back.
 
 The servers are ours (``airflow-agentic serve``). They take records (:mod:`airflow_agentic.runtime.record_tensors`), for
-cards with ``input: tensor`` tensors as they are. A model's version stands in the path: no other one answers.
+cards with ``input: tensor`` tensors as they are. A model's version stands in the path: no other one answers, unless
+the service has ``other_versions``.
 """
 
 from __future__ import annotations
@@ -27,18 +28,27 @@ if TYPE_CHECKING:
     from airflow_agentic.spec.model import ModelCard
 
 URL_VARIABLE: Final = "AIRFLOW_AGENTIC_SERVICE_URL"
-"""Base URLs, by comma, of a service for which neither card nor workflow names any."""
+"""Base URLs, by comma, of a service for which neither card nor workflow names any: each ``URL``, or ``MODEL=URL`` for
+one model alone."""
 
 Connect = Callable[[ServiceSpec], ServiceClient]
 
 
-def connect(service: ServiceSpec) -> ServiceClient:
-    """The client of ``service``, outside Airflow.
+def located(services: Mapping[str, ServiceSpec]) -> dict[str, ServiceSpec]:
+    """Services by the model's name, outside Airflow: those without a URL get those of the environment."""
+    of_all: list[str] = []
+    of_one: dict[str, list[str]] = {}
+    for entry in os.environ.get(URL_VARIABLE, "").split(","):
+        model, equals, url = entry.strip().partition("=")
+        if equals and "/" not in model:
+            of_one.setdefault(model, []).append(url)
+        elif model:
+            of_all.append(entry.strip())
+    return {name: _at(of_one.get(name, of_all), service) for name, service in services.items()}
 
-    :raises ServiceRefusedError: no URL is known.
-    """
-    urls = [url.strip() for url in os.environ.get(URL_VARIABLE, "").split(",") if url.strip()]
-    return ServiceClient(layered(ServiceSpec.model_validate({"url": urls}), service) if urls else service)
+
+def _at(urls: list[str], service: ServiceSpec) -> ServiceSpec:
+    return layered(ServiceSpec.model_validate({"url": urls}), service) if urls else service
 
 
 class ServicePool:
@@ -52,7 +62,7 @@ class ServicePool:
         self,
         services: Mapping[str, ServiceSpec],
         *,
-        connect: Connect = connect,
+        connect: Connect = ServiceClient,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = {name: (service.model_dump_json(), service) for name, service in services.items()}
@@ -109,7 +119,10 @@ class ServicePool:
 
         :raises ModelUnavailableError: none has.
         """
-        found = await self.client(card.name).health(card.name, version=card.version)
+        client = self.client(card.name)
+        found = await client.health(card.name, version=card.version)
+        if client.service.other_versions and not any(one.ready for one in found):
+            found = await client.health(card.name)
         if not any(one.ready for one in found):
             said = "; ".join(f"{one.url}: {one.why}" for one in found)
             raise ModelUnavailableError(f"no server has {card.name!r} version {card.version!r} ready ({said})")
@@ -140,7 +153,7 @@ class ServicePool:
         if count == 1:
             began = self._clock()
             answer = await asking.answer_alone(records)
-            return prediction_of(card, records, answer, (self._clock() - began) * 1000.0)
+            return prediction_of(asking.answered_by, records, answer, (self._clock() - began) * 1000.0)
         inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
         latencies = np.empty(count)
         parts: dict[int, pa.Table] = {}
@@ -154,7 +167,7 @@ class ServicePool:
 
         await _together([work(waiting) for _ in range(min(client.capacity, max(1, -(-count // card.batch.rows))))])
         found = pa.concat_tables([parts[start] for start in sorted(parts)]) if parts else RESULT.empty_table()
-        return predictions(card, records, found, latencies)
+        return predictions(asking.answered_by, records, found, latencies)
 
     def _told_to_stop(self) -> bool:
         return self._killed
@@ -169,7 +182,8 @@ class ServicePool:
         if card.input != "tensor":
             return RecordCodec(card)
         left = None if until is None else until - self._clock()
-        metadata = await client.metadata(card.name, version=card.version, timeout=left)
+        version = None if client.service.other_versions else card.version
+        metadata = await client.metadata(card.name, version=version, timeout=left)
         return await asyncio.to_thread(TensorCodec, card, metadata)
 
 

@@ -11,9 +11,9 @@ from airflow_agentic.execution.publish import target
 from airflow_agentic.plan.ir import Aggregate, AnyNode, Preprocess, Publish
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from airflow_agentic.execution.batch import Run
+    from airflow_agentic.execution.batch import Run, ShardFile
     from airflow_agentic.execution.publish import OpenStore
     from airflow_agentic.execution.runs import StoredRun
     from airflow_agentic.plan import Plan
@@ -52,8 +52,18 @@ def report(found: StoredRun, open_store: OpenStore) -> RunReport | None:
     """
     if found.manifest is None:
         return None
-    run = Folder(found.store).open(found.manifest)
-    nodes = [_node(run, node) for node in run.plan.nodes if not isinstance(node, Preprocess | Publish)]
+    return report_of(found, Folder(found.store).open(found.manifest), open_store)
+
+
+def report_of(
+    found: StoredRun, run: Run, open_store: OpenStore, *, shards: Sequence[ShardFile] | None = None
+) -> RunReport:
+    """The report of ``run``, which is ``found``.
+
+    :param shards: count these only; a marker is read for each and every node.
+    """
+    counted = run.shards if shards is None else shards
+    nodes = [_node(run, node, counted) for node in run.plan.nodes if not isinstance(node, Preprocess | Publish)]
     totals = nodes[-1].counts
     return RunReport(
         plan=run.plan,
@@ -64,10 +74,9 @@ def report(found: StoredRun, open_store: OpenStore) -> RunReport | None:
     )
 
 
-def _node(run: Run, node: AnyNode) -> NodeReport:
+def _node(run: Run, node: AnyNode, shards: Sequence[ShardFile]) -> NodeReport:
     markers = [
-        (run.answered(shard) if isinstance(node, Aggregate) else None) or run.marker(node.id, shard)
-        for shard in run.shards
+        (run.answered(shard) if isinstance(node, Aggregate) else None) or run.marker(node.id, shard) for shard in shards
     ]
     counts = [marker.counts for marker in markers if marker is not None]
     return NodeReport(node=node.id, kind=node.kind, shards=len(counts), counts=summed(counts))

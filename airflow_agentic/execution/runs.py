@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -190,6 +190,27 @@ def find_runs(
     for dag in [dag_id] if dag_id is not None else top.folders():
         for run in [run_id] if run_id is not None else top.child(dag).folders():
             yield from _runs(top.child(dag, run), RunPlace(dag_id=dag, run_id=run))
+
+
+def look(base: Store, deployment: str, place: RunPlace) -> StoredRun | None:
+    """The run at ``place``, without the folders of its nodes: one short listing, however large the run is.
+
+    Its :attr:`~StoredRun.objects` are the documents right in its folder; ``None``: nothing there is a run.
+
+    :raises InputError: an id cannot name a folder.
+    """
+    store = base.child(deployment, place.dag_id, place.run_id)
+    root = store.objects(recursive=False)
+    if place.task_id:
+        if _is_run(root):  # a folder in it is a node's, whatever it holds
+            return None
+        store = store.child(place.task_id)
+        root = store.objects(recursive=False)
+    return StoredRun(place=place, store=store, objects=tuple(root)) if _is_run(root) else None
+
+
+def _is_run(root: Sequence[StoredObject]) -> bool:
+    return any("/" not in one.name and _ROOT.fullmatch(one.name) for one in root)
 
 
 def find_run(base: Store, deployment: str, place: RunPlace) -> StoredRun:

@@ -139,5 +139,9 @@ def _gateway(service: ServiceSpec, token: str | None) -> GatewayClient:
 
 
 def connect(service: ServiceSpec) -> ServiceClient:
-    """The client of ``service``, inside Airflow: its ``connection`` is resolved here."""
-    return InferenceServiceHook(service=service).get_conn()
+    """The client of ``service``, inside Airflow: its ``connection`` is resolved here.
+
+    What a run commits is its plan's: no other version answers, whatever ``other_versions`` says.
+    """
+    exact = service.model_copy(update={"other_versions": False})
+    return InferenceServiceHook(service=exact).get_conn()

@@ -3,7 +3,7 @@
 ::
 
     wheel/          this code
-    requirements/   what it requires without Airflow (light.txt), and what the framework takes (framework.txt)
+    requirements/   what it and its servers require without Airflow (light.txt); what a framework takes (framework.txt)
     packages/       further packages: requirements.txt and wheels
     models/         SHA256/NAME: the files that a card names, as the cache has them; empty for a framework's image
     Dockerfile
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from airflow_agentic.artifacts.digests import tree_digest
 from airflow_agentic.exceptions import ImageError
 from airflow_agentic.images.distribution import requirements
+from airflow_agentic.images.recipes import SERVING
 from airflow_agentic.runtime.artifacts import file_name, resolve
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def write_context(folder: Path, recipe: Recipe, wheel: Path, packages: Sequence[
         (folder / name).mkdir()
     shutil.copyfile(recipe.dockerfile, folder / "Dockerfile")
     shutil.copyfile(wheel, folder / "wheel" / wheel.name)
-    _write_lines(folder / "requirements" / "light.txt", requirements(wheel))
+    light = dict.fromkeys([*requirements(wheel), *requirements(wheel, extras=SERVING)])
+    _write_lines(folder / "requirements" / "light.txt", list(light))
     _write_lines(folder / "requirements" / "framework.txt", requirements(wheel, extras=recipe.extras))
     _write_lines(folder / "packages" / "requirements.txt", [_package(one, folder / "packages") for one in packages])
     _make_readable(folder)

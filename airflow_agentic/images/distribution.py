@@ -94,7 +94,7 @@ def copy_checkout(root: Path, target: Path) -> None:
 
 
 def requirements(wheel: Path, *, extras: tuple[str, ...] | None = None) -> list[str]:
-    """What ``wheel`` requires, as lines for pip: without Airflow, or of some ``extras``.
+    """What ``wheel`` requires, as lines for pip: without Airflow, or of some ``extras`` (not of those that they name).
 
     The wheel's own metadata is read: ``setup.cfg`` stays the only list.
     """
@@ -102,7 +102,7 @@ def requirements(wheel: Path, *, extras: tuple[str, ...] | None = None) -> list[
     for line in _metadata(wheel).get_all("Requires-Dist") or []:
         match = _EXTRA.search(line)
         wanted = match is None if extras is None else match is not None and match[1] in extras
-        if wanted and not re.match(r"apache-airflow\b(?!-)", line):
+        if wanted and not re.match(rf"(apache-airflow\b(?!-)|{NAME}\[)", line):
             found[_EXTRA.sub("", line).rstrip("; ")] = None
     return list(found)
 

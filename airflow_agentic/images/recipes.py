@@ -16,6 +16,9 @@ from airflow_agentic.spec.base import nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SERVING: Final = ("service", "serving", "postgres")
+"""Extras of every image: each can also run the model server and the gateway."""
+
 DOCKERFILES: Final = Path(__file__).resolve().parents[1] / "dockerfiles"
 
 
@@ -39,7 +42,7 @@ class Recipe:
 RECIPES: Final[Mapping[str, Recipe]] = {
     recipe.name: recipe
     for recipe in (
-        Recipe(name="python", extras=("service",), frameworks=("python", "open-inference")),
+        Recipe(name="python", extras=(), frameworks=("python", "open-inference")),
         Recipe(name="onnx", extras=("onnx", "litert", "tokenizers"), frameworks=("onnx", "litert")),
         Recipe(name="torch", extras=("torch", "transformers"), frameworks=("torch", "transformers")),
         Recipe(name="tensorflow", extras=("tensorflow", "tokenizers"), frameworks=("tensorflow",)),

@@ -81,8 +81,10 @@ class HandlerSession:
 
     def run(self, inputs: Arrays) -> Arrays:
         """See :class:`~airflow_agentic.runtime.base.Session`."""
-        with _staying():
+        try:
             return self._run(inputs)
+        except SystemExit as error:  # as _staying, in a tenth of its time: this runs for every request
+            raise _exited(error) from error
 
     def close(self) -> None:
         """Call the handler's ``close``."""
@@ -178,7 +180,11 @@ def _staying() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        raise RuntimeError(f"it called sys.exit({error.code!r})") from error
+        raise _exited(error) from error
+
+
+def _exited(error: SystemExit) -> RuntimeError:
+    return RuntimeError(f"it called sys.exit({error.code!r})")
 
 
 class Answers:

@@ -203,12 +203,8 @@ class Batcher:
 
     def _learn(self, rows: int, seconds: float) -> None:
         self._limit.observe(rows, seconds)
-        self.observe(rows, seconds)
-        self._took = seconds
-
-    def observe(self, rows: int, seconds: float) -> None:
-        """``rows`` records took ``seconds``."""
         self.row_seconds += (seconds / max(1, rows) - self.row_seconds) * (SMOOTHING if self.row_seconds else 1.0)
+        self._took = seconds
 
     async def _linger(self, requests: int) -> None:
         """Wait for as many requests as the last batch had, but for a short while only."""

@@ -41,24 +41,12 @@ from airflow_agentic.exceptions import (
 from airflow_agentic.openinference.rest import decode_request, encode_response
 from airflow_agentic.openinference.tensors import InferResponse
 from airflow_agentic.serving.batching import whole_seconds
-from airflow_agentic.serving.body import (
-    Bodies,
-    ClientGoneError,
-    Headers,
-    HttpError,
-    Message,
-    Receive,
-    Send,
-    compressed,
-    decompressed,
-    discard,
-    takes_gzip,
-)
+from airflow_agentic.serving.bodies import Bodies, ClientGoneError, HttpError, Message, Receive, Send, discard
+from airflow_agentic.serving.headers import Headers, compressed, takes_gzip
 from airflow_agentic.serving.loaded import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from fastapi import FastAPI
 
@@ -71,9 +59,7 @@ EXTENSIONS: Final = ("binary_tensor_data", "model_repository")
 COMPRESS_FROM: Final = 1024
 """Bytes of an answer that is worth it."""
 APART_FROM: Final = 64 * 2**10
-"""Bytes that are decompressed, or compressed, in a thread, so that other requests go on."""
-DISCARD_SECONDS: Final = 5.0
-"""How long a client that was refused may go on sending, so that it reads why."""
+"""Bytes that are compressed in a thread, so that other requests go on."""
 
 _JSON: Final = (b"content-type", b"application/json")
 _BINARY: Final = (b"content-type", b"application/octet-stream")
@@ -83,7 +69,6 @@ _CLOSE: Final = (b"connection", b"close")
 class ModelServer:
     """The ASGI application.
 
-    :param lifespan: entered when the server begins to listen, left when it ends.
     :param body_bytes: of a request, at most.
     :param body_seconds: that a client may take to send it.
     :param arriving_bytes: of all bodies that have begun to arrive, at most.
@@ -92,7 +77,6 @@ class ModelServer:
     def __init__(
         self,
         repository: Repository,
-        lifespan: Callable[[ModelServer], AbstractAsyncContextManager[None]],
         *,
         body_bytes: int = 64 * 2**20,
         body_seconds: float = 30.0,
@@ -106,19 +90,13 @@ class ModelServer:
         """Whether a model could not be loaded at the start."""
         self.on_failure: Callable[[], object] = lambda: None
         """Ends the server."""
-        self.on_last_call: Callable[[], object] = lambda: None
-        """Ends the taking of new connections."""
-        self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes, clock)
+        self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes, clock=clock)
         self._clock = clock
-        self._app = _application(self, lifespan)
+        self._app = _application(self)
 
     def drain(self) -> None:
         """Say that it is not ready, and ask clients to go."""
         self.draining = True
-
-    def last_call(self) -> None:
-        """Take no new connections; those that clients have made are answered."""
-        self.on_last_call()
 
     def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one HTTP request."""
@@ -137,7 +115,7 @@ class ModelServer:
             if model is None or scope["method"] != "POST":
                 model = self.repository.at(path, *_target(scope))
             if headers.content_encoding:
-                body = await self._decompressed(body, headers.content_encoding)
+                body = await self._bodies.decoded(body, headers.content_encoding)
             request = decode_request(body, headers.json_length)
             timeout_ms = headers.timeout_ms
             response = model.infer_now(request)
@@ -154,11 +132,6 @@ class ModelServer:
             [_JSON] if json_length is None else [_BINARY, (b"inference-header-content-length", b"%d" % json_length)]
         )
         await self._send(send, 200, parts, fields, headers.accept_encoding)
-
-    async def _decompressed(self, body: bytes, encoding: bytes) -> bytes:
-        if len(body) < COMPRESS_FROM:
-            return decompressed(body, encoding, self._bodies.limit)
-        return await asyncio.to_thread(decompressed, body, encoding, self._bodies.limit)
 
     async def _send(
         self,
@@ -179,7 +152,7 @@ class ModelServer:
         await send({"type": "http.response.start", "status": status, "headers": fields})
         if unread is not None:
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            await discard(unread, DISCARD_SECONDS)
+            await discard(unread)
             body = b""
         await send({"type": "http.response.body", "body": body})
 
@@ -207,6 +180,12 @@ class ModelServer:
             await send(message)
 
         return closing
+
+
+def refusal(status: int, why: str) -> tuple[str, bytes]:
+    """The answer to a request that never reaches the application: its media type and body."""
+    del status
+    return "application/json", orjson.dumps({"error": why})
 
 
 def _target(scope: dict[str, Any]) -> tuple[str, str | None]:
@@ -269,7 +248,7 @@ def _described(what: str, key: str, kind: str) -> dict[str, Any]:
     return {"description": what, "content": {"application/json": {"schema": schema}}}
 
 
-def _application(server: ModelServer, lifespan: Callable[[ModelServer], AbstractAsyncContextManager[None]]) -> FastAPI:
+def _application(server: ModelServer) -> FastAPI:
     """Health, metadata and documentation."""
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse
@@ -284,7 +263,6 @@ def _application(server: ModelServer, lifespan: Callable[[ModelServer], Abstract
         version=__version__,
         summary="Open Inference Protocol v2",
         responses={"4XX": _described("What is wrong with the request", "error", "string")},
-        lifespan=lambda _: lifespan(server),
     )
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:

@@ -39,6 +39,40 @@ END_SECONDS: Final = 6.0
 """How long an end of a model is waited for; a child process that does not end by itself is killed after five."""
 DIRECT_SECONDS: Final = 0.001
 """An inline model that takes longer runs in its thread, so that it holds up no other request."""
+SLOW_CALLS: Final = 5
+"""So many in a row: one or two may be slow because the machine is busy."""
+SLOW_SECONDS: Final = 60.0
+"""How long it then stays in its thread."""
+ROWS_SMOOTHING: Final = 0.1
+"""Weight of the newest call in the time that a row takes."""
+
+
+class Quickness:
+    """Whether an inline model may answer on the event loop, by the calls that it answered there."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._row_seconds = 0.0
+        self._slow_calls = 0
+        self._again = 0.0
+
+    def allows(self, rows: int) -> bool:
+        """Whether a request of ``rows`` will be quick enough."""
+        if self._slow_calls >= SLOW_CALLS:
+            if self._clock() < self._again:
+                return False
+            self._slow_calls -= 1
+        return rows == 1 or rows * self._row_seconds <= DIRECT_SECONDS
+
+    def took(self, rows: int, seconds: float) -> None:
+        """A request of ``rows`` took ``seconds``."""
+        self._row_seconds += (seconds / max(1, rows) - self._row_seconds) * ROWS_SMOOTHING
+        if seconds <= DIRECT_SECONDS:
+            self._slow_calls = 0
+            return
+        self._slow_calls += 1
+        if self._slow_calls >= SLOW_CALLS:
+            self._again = self._clock() + SLOW_SECONDS
 
 
 class ServedModel:
@@ -71,6 +105,7 @@ class ServedModel:
         self._watcher: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._inline = card.isolation == "inline"
+        self._quickness = Quickness(clock)
         self._tensors: tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]] = ((), ())
         self._failures = 0
         self._ready_since = 0.0
@@ -131,11 +166,11 @@ class ServedModel:
         if not self._inline or loaded is None or batcher is None or self.state != "ready":
             return None
         rows = self._inputs.rows(request.inputs)
-        if rows * batcher.row_seconds > DIRECT_SECONDS or not batcher.idle:
+        if not batcher.idle or not self._quickness.allows(rows):
             return None
         began = self._clock()
         answered = loaded.run({one.name: one.array for one in request.inputs})
-        batcher.observe(rows, self._clock() - began)
+        self._quickness.took(rows, self._clock() - began)
         return self._response(loaded, request, answered)
 
     async def infer(self, request: InferRequest, until: float | None = None) -> InferResponse:

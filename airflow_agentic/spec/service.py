@@ -79,6 +79,9 @@ class ServiceSpec(Strict):
     """Certificates that the servers' are checked against, in place of the system's."""
     max_response: Bytes = 64 * 2**20
     """A larger response is refused."""
+    other_versions: bool = False
+    """Where no server has the card's version, as during a rollout, the one that it has answers, and the answer names
+    it. Otherwise the call fails."""
 
     @model_validator(mode="after")
     def _one_place(self) -> ServiceSpec:

@@ -43,9 +43,24 @@ def elsewhere(**more: Any) -> dict[str, Any]:
 
 
 VOLUME: Final = {"artifacts": {"uri": "file:///artifacts/runs", "persistence": {"enabled": True}}}
-GATEWAY: Final = {
-    "project": {"workflows": {"reviews.yaml": WORKFLOW}, "cards": {"words.yaml": CARD}},
-    "gateway": {"enabled": True, "image": "registry.example/gateway:1"},
+
+
+def gateway(**more: Any) -> dict[str, Any]:
+    """A chart with a gateway."""
+    entry = {"enabled": True, "image": "registry.example/python:1", "tokens": {"existingSecret": "tokens"}}
+    return {
+        "project": {"workflows": {"reviews.yaml": WORKFLOW}, "cards": {"words.yaml": CARD}},
+        "gateway": {**entry, **more},
+    }
+
+
+def http(**more: Any) -> dict[str, Any]:
+    """A chart with the model server ``words`` over HTTP."""
+    return server(http={"enabled": True, **more})
+
+
+LATER: Final = {
+    **gateway(),
     "worker": {"enabled": True, "image": "registry.example/gateway:1", "resources": {"limits": {"memory": "1Gi"}}},
     "serviceMonitor": {"enabled": True, "labels": {"prometheus": "main"}},
 }
@@ -130,4 +145,60 @@ CASES: Final[dict[str, dict[str, Any]]] = {
     "alerts": {**server(), "prometheusRule": {"enabled": True, "labels": {"prometheus": "main"}}},
     "private registry": {**server(), "imagePullSecrets": [{"name": "registry"}]},
     "test image": {"test": {"image": "registry.example/python:1"}},
+    "http server": http(grpc=True, workers=2, drainSeconds=9, args=["--queue-requests=100"]),
+    "http server with files": {
+        **server(http={"enabled": True}, files={"fetch": [DIGEST]}, allow=["my_models"], strategy={"type": "Recreate"}),
+        **VOLUME,
+    },
+    "http card in the image": elsewhere(http={"enabled": True}),
+    "http and warm": {
+        "modelServers": [
+            *elsewhere()["modelServers"],
+            *elsewhere(http={"enabled": True}, podDisruptionBudget={"enabled": True})["modelServers"],
+        ]
+    },
+    "gateway": gateway(),
+    "gateway with all": {
+        **gateway(
+            replicas=3,
+            workflows=["reviews"],
+            allowUris=["s3://bucket/"],
+            allow=["my_models"],
+            limits={"running": "32"},
+            jobs={"existingSecret": "jobs", "key": "dsn"},
+            airflow={"url": "http://airflow-api-server.airflow:8080", "existingSecret": "airflow"},
+            service={"type": "NodePort", "annotations": {"example.com/scheme": "internal"}},
+            env=[{"name": "A", "value": "b"}],
+            envFrom=[{"secretRef": {"name": "bucket"}}],
+            resources={"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
+            autoscaling={"enabled": True},
+            podDisruptionBudget={"enabled": True},
+            volumes=[{"name": "cache", "emptyDir": {}}],
+            volumeMounts=[{"name": "cache", "mountPath": "/cache"}],
+            podAnnotations={"example.com/a": "b"},
+            nodeSelector={"disk": "ssd"},
+            tolerations=[{"key": "serving", "operator": "Exists", "effect": "NoSchedule"}],
+            priorityClassName="high",
+            serviceAccount={"name": "gateway", "annotations": {"example.com/role": "reader"}},
+        ),
+        **VOLUME,
+        "imagePullSecrets": [{"name": "registry"}],
+        "test": {"tokenSecret": "tokens"},
+    },
+    "gateway with tokens": gateway(tokens={"file": "clients: []\n"}, serviceAccount={"create": False}),
+    "gateway with JWT": gateway(
+        tokens={}, jwt={"jwks": "https://issuer.example/keys", "issuer": "https://issuer.example", "audience": "models"}
+    ),
+    "gateway with a project from an image": {**gateway(), "project": {"image": "registry.example/project:1"}},
+    "gateway and http server": {**http(), **gateway(), "networkPolicy": {"enabled": True}},
+    "closed gateway": {
+        **http(),
+        **gateway(),
+        "networkPolicy": {
+            "enabled": True,
+            "clients": [{"namespaceSelector": {"matchLabels": {"name": "airflow"}}}],
+            "gatewayClients": [{"podSelector": {"matchLabels": {"app": "shop"}}}],
+        },
+    },
+    "http server without a gateway": {**http(), "networkPolicy": {"enabled": True}},
 }

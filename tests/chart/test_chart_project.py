@@ -6,7 +6,7 @@ import ast
 from typing import Any
 
 import pytest
-from cases import CARD, CASES, GATEWAY, VOLUME, WORKFLOW, server
+from cases import CARD, CASES, LATER, VOLUME, WORKFLOW, server
 from rendered import kinds, objects, one, pods
 
 from airflow_agentic import __version__
@@ -84,25 +84,22 @@ def test_private_registries_are_named_in_every_pod() -> None:
     assert [pod["spec"]["imagePullSecrets"] for pod in found] == [[{"name": "registry"}]] * 2
 
 
-def test_gateway_and_worker_have_the_project(later: Any) -> None:
-    for component in ("gateway", "worker"):
-        spec = one("Deployment", f"airflow-agentic-{component}", GATEWAY, chart=later)["spec"]["template"]["spec"]
-        (container,) = spec["containers"]
-        assert container["command"] == ["airflow-agentic", component, "--project", "/etc/airflow-agentic"]
-        assert [mount["mountPath"] for mount in container["volumeMounts"]] == [
-            "/tmp",
-            "/etc/airflow-agentic/models",
-            "/etc/airflow-agentic/workflows",
-        ]
+def test_the_worker_has_the_project(later: Any) -> None:
+    spec = one("Deployment", "airflow-agentic-worker", LATER, chart=later)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["command"] == ["airflow-agentic", "worker", "--project", "/etc/airflow-agentic"]
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == [
+        "/tmp",
+        "/etc/airflow-agentic/models",
+        "/etc/airflow-agentic/workflows",
+    ]
 
 
 def test_the_gateways_service_and_monitor_find_it(later: Any) -> None:
-    labels = one("Deployment", "airflow-agentic-gateway", GATEWAY, chart=later)["spec"]["template"]["metadata"][
-        "labels"
-    ]
-    service = one("Service", "airflow-agentic-gateway", GATEWAY, chart=later)
+    labels = one("Deployment", "airflow-agentic-gateway", LATER, chart=later)["spec"]["template"]["metadata"]["labels"]
+    service = one("Service", "airflow-agentic-gateway", LATER, chart=later)
     assert service["spec"]["selector"].items() <= labels.items()
-    monitor = one("ServiceMonitor", "airflow-agentic-gateway", GATEWAY, chart=later)
+    monitor = one("ServiceMonitor", "airflow-agentic-gateway", LATER, chart=later)
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert monitor["spec"]["endpoints"] == [{"port": "http", "path": "/metrics", "interval": "30s"}]
     assert service["spec"]["ports"][0]["name"] == "http"

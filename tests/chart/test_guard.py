@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from cases import CARD, DIGEST, GATEWAY, WORKFLOW, elsewhere, server
+from cases import CARD, DIGEST, LATER, WORKFLOW, elsewhere, gateway, http, server
 from rendered import CHART, refused, templates
 
 if TYPE_CHECKING:
@@ -152,20 +152,84 @@ PAIRS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         'artifacts.uri "file:///artifacts2" is not in the volume of artifacts.persistence: write file:///artifacts, or '
         "disable the volume",
     ),
-    "gateway too early": (
-        {"gateway": {"enabled": True, "image": "i:1"}},
-        "gateway.enabled is true, but airflow-agentic 0.1.0 has no gateway: it comes with 0.2.0, so set "
-        "gateway.enabled=false",
+    "metrics too early": (
+        {"serviceMonitor": {"enabled": True}},
+        "serviceMonitor.enabled is true, but airflow-agentic 0.1.0 has no metrics: they come with 0.3.0, so set "
+        "serviceMonitor.enabled=false",
+    ),
+    "an http server that is killed while it drains": (
+        {**http(drainSeconds=60)},
+        "modelServers[0].terminationGracePeriodSeconds 60 ends the pod within http.drainSeconds 60, while it still "
+        "answers: raise it",
+    ),
+    "http options without http": (
+        server(http={"workers": 2}),
+        "modelServers[0].http is set, but http.enabled is false: set it",
+    ),
+    "a gateway for nobody": (
+        gateway(tokens={}),
+        "gateway.tokens.file, gateway.tokens.existingSecret and gateway.jwt.jwks say who may ask, and 0 of them are "
+        "set: set one",
+    ),
+    "tokens twice": (
+        gateway(tokens={"existingSecret": "a", "file": "clients: []"}),
+        "gateway.tokens.file, gateway.tokens.existingSecret and gateway.jwt.jwks say who may ask, and 2 of them are "
+        "set: set one",
+    ),
+    "JWT for anybody": (
+        gateway(tokens={}, jwt={"jwks": "https://issuer.example/keys", "issuer": "https://issuer.example"}),
+        "gateway.jwt.jwks is set without issuer and audience, and tokens made for others would be taken: set "
+        "gateway.jwt.issuer and gateway.jwt.audience",
+    ),
+    "gateways that know their own jobs only": (
+        gateway(replicas=2),
+        "gateway has up to 2 pods, and each would know its own jobs only: set gateway.jobs.existingSecret, a Secret "
+        "with the URL of a PostgreSQL, or run one pod",
+    ),
+    "more gateways that know their own jobs only": (
+        gateway(autoscaling={"enabled": True}, resources={"requests": {"cpu": 1}}),
+        "gateway has up to 3 pods, and each would know its own jobs only: set gateway.jobs.existingSecret, a Secret "
+        "with the URL of a PostgreSQL, or run one pod",
+    ),
+    "a gateway that is killed while it drains": (
+        gateway(drainSeconds=60),
+        "gateway.terminationGracePeriodSeconds 45 ends the pod before drainDelaySeconds and drainSeconds, together 65, "
+        "are over: raise it",
+    ),
+    "Dag runs without a store": (
+        gateway(airflow={"url": "http://airflow:8080", "existingSecret": "airflow"}),
+        "gateway.airflow.url needs a token, and the store where Dag runs leave their answers: set "
+        "gateway.airflow.existingSecret and artifacts.uri",
+    ),
+    "a limit with a key of its own": (
+        gateway(limits={"drain_seconds": "5"}),
+        "gateway.limits has drain_seconds, which has a key of its own: set gateway.drainSeconds",
+    ),
+    "gateways scaled without a request": (
+        gateway(autoscaling={"enabled": True}, jobs={"existingSecret": "jobs"}),
+        "gateway.autoscaling.enabled needs to know the CPU a pod asks for: set gateway.resources.requests.cpu",
+    ),
+    "gateways scaled downwards": (
+        gateway(
+            autoscaling={"enabled": True, "minReplicas": 4},
+            jobs={"existingSecret": "jobs"},
+            resources={"requests": {"cpu": 1}},
+        ),
+        "gateway.autoscaling.minReplicas 4 is more than maxReplicas 3: raise maxReplicas",
+    ),
+    "a folder of the gateway's node": (
+        gateway(volumes=[{"name": "disk", "hostPath": {"path": "/disk"}}]),
+        'gateway.volumes has the hostPath "disk", which pod security "restricted" forbids: make a PersistentVolume of '
+        "it, and name its claim",
+    ),
+    "our annotations at the gateway": (
+        gateway(podAnnotations={"airflow-agentic/project-sha256": "x"}),
+        'gateway.podAnnotations has "airflow-agentic/project-sha256", which the chart sets: remove it',
     ),
     "worker too early": (
         {"worker": {"enabled": True, "image": "i:1"}},
         "worker.enabled is true, but airflow-agentic 0.1.0 has no worker: it comes with 0.3.0, so set "
         "worker.enabled=false",
-    ),
-    "nothing to scrape": (
-        {"serviceMonitor": {"enabled": True}},
-        "serviceMonitor.enabled is true, but only the gateway has metrics: set gateway.enabled, or "
-        "serviceMonitor.enabled=false",
     ),
     "nothing to watch": (
         {"prometheusRule": {"enabled": True}},
@@ -173,7 +237,11 @@ PAIRS: Final[dict[str, tuple[dict[str, Any], str]]] = {
         "prometheusRule.enabled=false",
     ),
 }
-LATER: Final = [
+UNWATCHED: Final = (
+    "serviceMonitor.enabled is true, but only the gateway has metrics: set gateway.enabled, or "
+    "serviceMonitor.enabled=false"
+)
+WITHOUT: Final = [
     "gateway.image is empty: set an image with airflow-agentic",
     "gateway.enabled is true, but there are no workflows: set project.workflows, project.existingWorkflows or "
     "project.image",
@@ -193,7 +261,7 @@ def test_every_refusal_of_the_chart_is_shown_here() -> None:
     guard = (CHART / "templates" / "_guard.tpl").read_text()
     written = re.findall(r'append \$problems \(?(?:printf )?("(?:[^"\\]|\\.)*")', guard)
     assert len(written) == guard.count("append $problems")
-    shown = [message for _, message in PAIRS.values()] + LATER
+    shown = [*(message for _, message in PAIRS.values()), *WITHOUT, UNWATCHED]
     patterns = [re.sub(r"%[sqd]", ".*", re.escape(json.loads(text))) for text in written]
     assert [text for text in patterns if not any(re.fullmatch(text, message) for message in shown)] == []
 
@@ -208,8 +276,10 @@ def test_all_problems_are_listed_at_once() -> None:
 
 
 def test_later_services_need_an_image_and_workflows(later: Path) -> None:
-    assert refused({"gateway": {"enabled": True}, "worker": {"enabled": True}}, chart=later) == LATER
-    assert templates(GATEWAY, chart=later)["services.yaml"].count("kind: Deployment") == 2
+    entry = {"enabled": True, "tokens": {"existingSecret": "tokens"}}
+    assert refused({"gateway": entry, "worker": {"enabled": True}}, chart=later) == WITHOUT
+    assert refused({"serviceMonitor": {"enabled": True}}, chart=later) == [UNWATCHED]
+    assert templates(LATER, chart=later)["worker.yaml"].count("kind: Deployment") == 1
 
 
 @pytest.mark.parametrize(

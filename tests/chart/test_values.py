@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT: Final = CHART.parents[1]
 VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: Final = json.loads((CHART / "values.schema.json").read_text())
-FREE: Final = {"strings", "files", "amounts", "kubernetesObject", "named", "global"}
+FREE: Final = {"strings", "files", "amounts", "kubernetesObject", "named", "limits", "global"}
 """Maps whose keys are the user's or Kubernetes'."""
 
 
@@ -137,6 +137,14 @@ def test_the_chart_is_of_this_version() -> None:
         ({"artifacts": {"persistence": {"size": "10 GB"}}}, "size"),
         ({"commonLabels": {"team": 1}}, "commonLabels"),
         ({"gateway": {"port": 80}}, "port"),
+        ({"gateway": {"limits": {"running": 32}}}, "running"),
+        ({"gateway": {"jwt": {"jwks": "keys"}}}, "jwks"),
+        ({"gateway": {"service": {"type": "ExternalName"}}}, "type"),
+        ({"gateway": {"workflows": ["Reviews"]}}, "workflows"),
+        ({"test": {"request": ""}}, "request"),
+        (elsewhere(http=True), "http"),
+        (elsewhere(http={"workers": 0}), "workers"),
+        (elsewhere(http={"args": ["words"]}), "args"),
         ({"serviceMonitor": {"interval": "often"}}, "interval"),
         ({"imagePullSecrets": ["registry"]}, "imagePullSecrets"),
     ],

@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 from environment import OURS, call
@@ -174,6 +175,21 @@ def test_a_newer_argument_is_named(facts: dict[str, Any], there: bool, name: str
     assert (said is None) is there
     if said is not None:
         assert said.startswith(f"{name!r} is no argument of the installed Airflow's {owner}")
+
+
+@pytest.mark.feature("routes below `/agentic` in the API server")
+def test_the_api_server_tells_of_runs(server: AirflowServer, runs: dict[str, str], there: bool) -> None:
+    where = f"/agentic/dags/reviews/runs/{quote(runs['reviews'], safe='')}"
+
+    assert there
+    assert server.request("GET", f"{where}/report")["records"] == len(LABELS)
+    told = server.request("GET", f"{where}/answers")["answers"]
+    assert {one["record_id"]: one.get("label") for one in told} == LABELS
+    assert server.request("GET", "/agentic/dags/reviews/workflow")["layout"] == "expanded"
+    for route in (f"{where}/report", f"{where}/answers", "/agentic/dags/reviews/workflow", "/agentic/gateway/tasks"):
+        assert server.send("GET", route, token="").status_code == 401
+    with pytest.raises(AirflowServerError, match=r"answered 404: .*no gateway is configured"):
+        server.request("GET", "/agentic/gateway/tasks")
 
 
 @pytest.mark.feature("connection type `agentic_store`")

@@ -46,6 +46,17 @@ class StoreContract:
         store.create("created", large)
         assert (store.read("empty"), store.read("large"), store.read("created")) == (b"", large, large)
 
+    def test_columns_are_read_without_the_others(self, store: Store) -> None:
+        inputs = [bytes([row]) * 5000 for row in range(200)]
+        table = pa.table({"record_id": [f"r{row}" for row in range(200)], "input": inputs})
+        file = store.write_table(table, "data")
+        store.write("no.parquet", b"x" * 100)
+        assert store.read_columns(file.name, ["record_id"]) == table.select(["record_id"])
+        with pytest.raises(NotFoundError):
+            store.read_columns("absent.parquet", ["record_id"])
+        with pytest.raises(ArtifactError, match=r"no\.parquet is no Parquet file: "):
+            store.read_columns("no.parquet", ["record_id"])
+
     def test_create_keeps_the_first(self, store: Store) -> None:
         assert [store.create("a/plan.json", b"first"), store.create("a/plan.json", b"second")] == [True, False]
         assert store.read("a/plan.json") == b"first"

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.error
+import urllib.request
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,8 +18,10 @@ from cluster import eventually
 from services import require
 from stage import compared, expected
 
-from airflow_agentic import __version__
-from scripts.airflow_server import AirflowServer
+from airflow_agentic import Workflow, __version__
+from airflow_agentic.registry import Registry
+from airflow_agentic.spec import workflow_from
+from scripts.airflow_server import AirflowServer, free_port
 from scripts.compose_env import write
 
 if TYPE_CHECKING:
@@ -27,6 +31,11 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 IMAGE: Final = f"airflow-agentic/airflow:{__version__}"
+SENTENCE: Final = "This is a test sentence."
+TABLES: Final = """\
+PGPASSWORD=$POSTGRES_PASSWORD psql --host=127.0.0.1 --username=airflow --tuples-only --no-align \
+  --command='select tablename from pg_tables'
+"""
 
 
 def succeeds(*command: str) -> bool:
@@ -40,6 +49,7 @@ class ComposedAirflow(AirflowServer):
         super().__init__(home=home, dags=ROOT / "dags")
         self.project = f"agentic-{uuid.uuid4().hex[:8]}"
         self._compose = compose
+        self.gateway_port = free_port()
 
     @property
     def running(self) -> bool:
@@ -56,6 +66,7 @@ class ComposedAirflow(AirflowServer):
                 "COMPOSE_PROJECT_NAME": self.project,
                 "AIRFLOW_AGENTIC_IMAGE": IMAGE,
                 "AIRFLOW_PORT": str(urlsplit(self.url).port),
+                "GATEWAY_PORT": str(self.gateway_port),
             },
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -98,7 +109,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedAirflo
 
 
 def test_one_command_starts_it_and_the_example_answers(airflow: ComposedAirflow) -> None:
-    services = {"postgres", "api-server", "scheduler", "dag-processor", "triggerer"}
+    services = {"postgres", "api-server", "scheduler", "dag-processor", "triggerer", "models", "gateway"}
     eventually(lambda: all("(healthy)" in state for state in airflow.containers().values()), what="healthy services")
     assert set(airflow.containers()) == services
 
@@ -115,3 +126,46 @@ def published(airflow: ComposedAirflow, run_id: str) -> list[dict[str, Any]]:
     folder = unquote(urlsplit(airflow.xcom("language-id", run_id, "workflow")["uri"]).path)
     lines = airflow.compose("exec", "-T", "triggerer", "sh", "-c", f'cat "{folder}"/*.jsonl').splitlines()
     return compared([json.loads(line) for line in lines])
+
+
+def test_the_gateway_gives_the_models_answer(airflow: ComposedAirflow) -> None:
+    eventually(lambda: "(healthy)" in airflow.containers().get("gateway", ""), what="a healthy gateway")
+    token = dict(line.split("=", 1) for line in (airflow.home / ".env").read_text().splitlines())["GATEWAY_TOKEN"]
+
+    status, answer = asked(airflow, {"Authorization": f"Bearer {token}"})
+
+    assert status == 200, answer
+    right = here()
+    assert {key: answer[key] for key in ("label", "model", "version")} == {
+        "label": right["label"],
+        "model": "vader",
+        "version": "1",
+    }
+    assert answer["score"] == pytest.approx(right["score"])
+    assert asked(airflow, {})[0] == 401
+    tables = airflow.compose("exec", "-T", "postgres", "sh", "-c", TABLES).split()
+    assert "agentic_jobs" in tables
+
+
+def asked(airflow: ComposedAirflow, headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """What the gateway says to the sentence."""
+    body = {"task": "text-analysis", "input": SENTENCE}
+    request = urllib.request.Request(
+        f"http://localhost:{airflow.gateway_port}/predict",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", **headers},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def here() -> dict[str, Any]:
+    """What the model says of the sentence here."""
+    spec = workflow_from({"name": "here", "routes": [{"use": "vader"}]})
+    cards = Registry.load([ROOT / "dags" / "models"])
+    (row,) = Workflow(spec, cards).run([SENTENCE], task="text-analysis").to_pylist()
+    found: dict[str, Any] = row
+    return found

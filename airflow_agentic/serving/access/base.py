@@ -7,7 +7,7 @@ nobody's business.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from airflow_agentic.exceptions import ForbiddenError, UnauthenticatedError
@@ -20,6 +20,7 @@ NOT_RECOGNISED: Final = (
 MAX_TOKEN: Final = 16_384
 """Characters."""
 
+_USER: Final = re.compile(r"[A-Za-z0-9._~@+%-]{1,300}")
 _BEARER: Final = re.compile(rf"bearer +([A-Za-z0-9._~+/-]{{1,{MAX_TOKEN}}}=*)", re.IGNORECASE)
 
 
@@ -46,6 +47,23 @@ class Client:
     workflows: frozenset[str] | None
     """What it may use; ``None`` is every workflow."""
     quota: Quota = field(default_factory=Quota)
+    """Each user that it asks for has one of its own."""
+    acts_for_users: bool = False
+    """Whether it is believed when it says for whom it asks."""
+
+    def acting_for(self, user: str) -> Client:
+        """This client as one of its users: jobs, keys and quotas are that user's alone.
+
+        :raises ForbiddenError: it is not believed, or ``user`` is no name.
+        """
+        if not self.acts_for_users:
+            raise ForbiddenError(
+                f"{self.name!r} may not ask for others; ask without X-Agentic-User, "
+                "or have whoever runs this gateway give the client acts_for_users"
+            )
+        if _USER.fullmatch(user) is None:
+            raise ForbiddenError("X-Agentic-User is no name of 1 to 300 letters, digits and -._~@+%; percent-encode it")
+        return replace(self, name=f"{self.name}/{user}", acts_for_users=False)
 
     def may(self, workflow: str) -> bool:
         """Whether it may use ``workflow``."""

@@ -92,6 +92,8 @@ class ClientSpec(Strict):
     workflows: list[Name] | Literal["*"]
     tokens: Annotated[list[TokenSpec], Field(min_length=1)]
     quota: QuotaSpec = QuotaSpec()
+    acts_for_users: bool = False
+    """It has let its users in itself, as Airflow's API server has: ``X-Agentic-User`` of its requests is believed."""
 
 
 class AccessSpec(Spec):
@@ -200,7 +202,8 @@ def _entries(path: Path) -> Sequence[_Entry]:
 def _of(spec: AccessSpec) -> Iterator[_Entry]:
     for one in spec.clients:
         workflows = None if one.workflows == "*" else frozenset(one.workflows)
-        client = Client(name=one.name, workflows=workflows, quota=Quota(**dict(one.quota)))
+        quota = Quota(**dict(one.quota))
+        client = Client(name=one.name, workflows=workflows, quota=quota, acts_for_users=one.acts_for_users)
         for token in one.tokens:
             yield _Entry(token.sha256, token.expires, client)
 

@@ -1,4 +1,4 @@
-"""Who may come in: so many requests at once, a bounded waiting room, so many bytes in all."""
+"""Who may come in: so many requests at once, and a bounded waiting room."""
 
 from __future__ import annotations
 
@@ -88,28 +88,3 @@ class Admission:
                 place.set_result(None)
                 return
         self.running -= 1
-
-
-class HeldBytes:
-    """What the bodies of all requests hold together.
-
-    :param most: bytes.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.size = 0
-
-    def take(self, count: int) -> None:
-        """Hold so many more.
-
-        :raises ProblemError: ``overloaded``: then nothing more is held.
-        """
-        if self.size + count > self.most:
-            detail = f"the requests under way hold {self.size:,} bytes and may hold {self.most:,}; try again later"
-            raise ProblemError(OVERLOADED, detail, retry_after=1, headers=[("connection", "close")])
-        self.size += count
-
-    def give_back(self, count: int) -> None:
-        """Hold so many fewer."""
-        self.size -= count

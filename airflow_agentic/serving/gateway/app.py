@@ -6,21 +6,23 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from airflow_agentic.serving.bodies import ClientGoneError
 from airflow_agentic.serving.gateway.admission import Admission
 from airflow_agentic.serving.gateway.answering import Answering
-from airflow_agentic.serving.gateway.body import ClientGoneError
 from airflow_agentic.serving.gateway.door import Door
 from airflow_agentic.serving.gateway.exchange import Exchange
 from airflow_agentic.serving.gateway.modes import Modes
 from airflow_agentic.serving.gateway.predict import Predict
-from airflow_agentic.serving.gateway.problems import DRAINING, ProblemError
+from airflow_agentic.serving.gateway.problems import ProblemError
 from airflow_agentic.serving.gateway.readiness import Readiness
 from airflow_agentic.serving.gateway.routes import PUBLIC, framework
 from airflow_agentic.serving.gateway.views import Views
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from airflow_agentic.serving.access import Authenticator
-    from airflow_agentic.serving.gateway.body import Message, Receive, Scope, Send
+    from airflow_agentic.serving.bodies import Message, Receive, Scope, Send
     from airflow_agentic.serving.gateway.catalog import Catalog
     from airflow_agentic.serving.gateway.dags import DagRuns
     from airflow_agentic.serving.gateway.settings import Settings
@@ -56,9 +58,20 @@ class Gateway:
         self.modes = Modes(catalog, self.answering, store, limits, dags=dags)
         self.predict = Predict(catalog, self.modes, self.door, settings)
         self.framework = framework(Views(catalog, self.readiness), self.readiness, self.modes)
-        self.closed = False
-        """Whether new requests are refused: the gateway is about to end."""
         self._watch: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self, started: Callable[[], None]) -> AsyncIterator[None]:
+        """While it lasts, models are loaded and jobs are taken.
+
+        :param started: is called once requests are taken.
+        """
+        try:
+            self.start()
+            started()
+            yield
+        finally:
+            await self.stop()
 
     def start(self) -> None:
         """Begin to load the models, and to take jobs."""
@@ -88,7 +101,6 @@ class Gateway:
         exchange.closing = self.readiness.draining
         try:
             if scope["path"] == PREDICT and scope["method"] == "POST":
-                self._refuse_late()
                 await self.predict.answer(exchange, await self.door.client(exchange))
             else:
                 await self._framework(exchange)
@@ -100,15 +112,9 @@ class Gateway:
             with contextlib.suppress(RuntimeError):  # the answer had begun
                 await exchange.fail()
 
-    def _refuse_late(self) -> None:
-        if self.closed:
-            detail = "the gateway is being stopped; ask another replica, or try again"
-            raise ProblemError(DRAINING, detail, retry_after=1, headers=[("connection", "close")])
-
     async def _framework(self, exchange: Exchange) -> None:
         scope = exchange.scope
         if not scope["path"].startswith(PUBLIC):
-            self._refuse_late()
             scope["agentic.client"] = await self.door.client(exchange)
         scope["agentic.exchange"] = exchange
 

@@ -66,8 +66,9 @@ class Catalog:
         _check_names(names, found)
         chosen = [workflow for workflow in found if not names or workflow.name in names]
         if not chosen:
+            why = "".join(f"\n{file}: {problem}" for file, problem in broken.items())
             raise InputError(
-                f"no workflow in {str(project.root / 'workflows')!r} can be served; see `airflow-agentic validate`"
+                f"no workflow in {str(project.root / 'workflows')!r} can be served; see `airflow-agentic validate`{why}"
             )
         allowed = project.allowed_handlers
         served = {workflow.name: Served(workflow, _coordinator(workflow, pool, allowed)) for workflow in chosen}

@@ -12,7 +12,7 @@ from airflow_agentic.pipeline.document import answer_document
 from airflow_agentic.serving.airflow_api import conf_of, run_id_of
 from airflow_agentic.serving.dag_answers import dag_answers
 from airflow_agentic.serving.gateway.documents import PredictRequest, Refused, invalid
-from airflow_agentic.serving.gateway.job_problems import airflow_problem
+from airflow_agentic.serving.gateway.failures import airflow_problem
 from airflow_agentic.serving.gateway.problems import AIRFLOW_FAILED, DEADLINE, FieldError, ProblemError
 
 if TYPE_CHECKING:

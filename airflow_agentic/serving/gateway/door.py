@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from airflow_agentic.serving.gateway.exchange import Exchange
 
 RETRY_SECONDS: Final = 5.0
+USER: Final = b"x-agentic-user"
+"""For whom a client asks that has let its users in itself."""
 
 
 class Door:
@@ -56,14 +58,26 @@ class Door:
         """
         if self.authenticator is None:
             _check_origin(exchange)
-            exchange.client = ANYBODY.name
-            return ANYBODY
+            return self._acting(exchange, ANYBODY)
         try:
             client = await self.authenticator.client(bearer(exchange.header(b"authorization")))
         except AccessError as error:
             raise refusal(error) from error
+        return self._acting(exchange, client)
+
+    @staticmethod
+    def _acting(exchange: Exchange, client: Client) -> Client:
+        """``client``, or the user that it asks for."""
         exchange.client = client.name
-        return client
+        user = exchange.header(USER)
+        if user is None:
+            return client
+        try:
+            found = client.acting_for(user)
+        except AccessError as error:
+            raise refusal(error) from error
+        exchange.client = found.name
+        return found
 
     @contextmanager
     def admitted(self, client: Client, *, records: int) -> Iterator[None]:

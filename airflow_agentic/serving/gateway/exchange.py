@@ -10,14 +10,12 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from airflow_agentic.serving.gateway.body import ClientGoneError, Receive, Scope, Send
+from airflow_agentic.serving.bodies import ClientGoneError, Receive, Scope, Send, discard
 from airflow_agentic.serving.gateway.problems import INTERNAL, ProblemError, Response
 
 T = TypeVar("T")
 
 REQUEST_ID: Final = b"x-request-id"
-LINGER_SECONDS: Final = 2.0
-LINGER_BYTES: Final = 16 * 2**20
 
 _ID: Final = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 log = logging.getLogger("airflow_agentic.gateway")
@@ -38,8 +36,6 @@ class Exchange:
         self.workflow = "-"
         self.closing = False
         """Whether the connection is to be closed after the answer."""
-        self.held = 0
-        """Bytes of its body."""
 
     @property
     def seconds(self) -> float:
@@ -54,15 +50,14 @@ class Exchange:
     async def respond(self, response: Response, *, linger: bool = False) -> None:
         """Send a whole answer.
 
-        :param linger: the body was not read to its end: what still comes is read and dropped for a moment, because a
-            connection that is closed with unread data is reset, and the answer may be lost with it.
+        :param linger: the body was not read to its end: what still comes is read and dropped for a moment.
         """
         await self.start(response.status, response.media_type, response.headers, length=len(response.body))
         if not linger:
             await self.send({"type": "http.response.body", "body": response.body})
             return
         await self.send({"type": "http.response.body", "body": response.body, "more_body": True})
-        await self._drop()
+        await discard(self.receive)
         await self.send({"type": "http.response.body", "body": b""})
 
     async def start(self, status: int, media_type: str, headers: Any = (), *, length: int | None = None) -> None:
@@ -125,15 +120,3 @@ class Exchange:
     async def _gone(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-
-    async def _drop(self) -> None:
-        dropped = 0
-        try:
-            async with asyncio.timeout(LINGER_SECONDS):
-                while dropped < LINGER_BYTES:
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                        return
-                    dropped += len(message.get("body", b""))
-        except TimeoutError:
-            return

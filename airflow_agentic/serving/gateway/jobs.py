@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.exceptions import JobError, JobStoreError, JobTooLargeError, LostJobError
-from airflow_agentic.serving.gateway.job_problems import closed_problem, job_problem
+from airflow_agentic.serving.gateway.failures import closed_problem, job_problem
 from airflow_agentic.serving.gateway.problems import INTERNAL, NOT_FOUND, ProblemError
 from airflow_agentic.serving.jobs import Closure, Job, JobStore, Lease, NewJob, Submission
 

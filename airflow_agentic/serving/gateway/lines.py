@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from airflow_agentic.serving.gateway.body import ClientGoneError, Receive, Send
+from airflow_agentic.serving.bodies import ClientGoneError, Receive, Send
 from airflow_agentic.serving.gateway.problems import TIMED_OUT, ProblemError
 
 AHEAD_BYTES: Final = 8 * 2**20

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 import orjson
 
-from airflow_agentic.serving.gateway.admission import HeldBytes
-from airflow_agentic.serving.gateway.body import read_body
+from airflow_agentic.exceptions import OverloadedError
+from airflow_agentic.serving.bodies import Bodies, HttpError
 from airflow_agentic.serving.gateway.documents import PredictRequest, invalid, parse_request
 from airflow_agentic.serving.gateway.door import Door, require
 from airflow_agentic.serving.gateway.exchange import Exchange
+from airflow_agentic.serving.gateway.failures import body_problem
 from airflow_agentic.serving.gateway.forms import form_document
 from airflow_agentic.serving.gateway.modes import KEY
 from airflow_agentic.serving.gateway.problems import (
@@ -33,6 +35,7 @@ TIMEOUT: Final = b"x-request-timeout-ms"
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 QUERY: Final = ("task", "workflow")
+LESS: Final = "send less, name large inputs by uri, or send NDJSON"
 
 
 class Predict:
@@ -42,9 +45,9 @@ class Predict:
         self.catalog = catalog
         self.modes = modes
         self.door = door
-        self.limits = settings.limits
+        self.limits = limits = settings.limits
         self.streams = Streams(modes.answering, door, settings.limits)
-        self.held = HeldBytes(settings.limits.held_bytes)
+        self.bodies = Bodies(limits.body_bytes, limits.body_seconds, limits.held_bytes, way_out=LESS)
 
     async def answer(self, exchange: Exchange, client: Client) -> None:
         """Answer one request.
@@ -52,12 +55,6 @@ class Predict:
         :raises ProblemError: it has no answer.
         :raises ClientGoneError: nobody is there to read it.
         """
-        try:
-            await self._answer(exchange, client)
-        finally:
-            self.held.give_back(exchange.held)
-
-    async def _answer(self, exchange: Exchange, client: Client) -> None:
         given = exchange.header(b"content-type") or ""
         media_type = given.partition(";")[0].strip().lower()
         asked = timeout(exchange)
@@ -67,8 +64,13 @@ class Predict:
         if media_type not in {JSON, FORM}:
             raise _unsupported(given)
         query(exchange, ())
-        body = await self._body(exchange)
-        document = _parsed(body) if media_type == JSON else form_document(body, given, most=self.limits.records)
+        with ExitStack() as held:
+            body = await self._body(exchange, held)
+            document = _parsed(body) if media_type == JSON else form_document(body, given, most=self.limits.records)
+            await self._whole(exchange, client, document, asked)
+
+    async def _whole(self, exchange: Exchange, client: Client, document: object, asked: float | None) -> None:
+        """Answer a request whose body has come whole."""
         request = parse_request(document, most=self.limits.records)
         served = self.choose(exchange, client, workflow=request.workflow, task=_task(request))
         with self.door.admitted(client, records=len(request.records)):
@@ -96,15 +98,16 @@ class Predict:
         served = self.choose(exchange, client, workflow=given.get("workflow"), task=given.get("task"))
         await self.streams.answer(exchange, client, served, task=given.get("task"), timeout=asked)
 
-    async def _body(self, exchange: Exchange) -> bytes:
-        def take(count: int) -> None:
-            self.held.take(count)
-            exchange.held += count
-
-        limits = self.limits
-        return await read_body(
-            exchange.headers, exchange.receive, most=limits.body_bytes, seconds=limits.body_seconds, take=take
-        )
+    async def _body(self, exchange: Exchange, held: ExitStack) -> bytes:
+        length = exchange.headers.get(b"content-length", b"")
+        encoding = exchange.headers.get(b"content-encoding", b"")
+        try:
+            body = await self.bodies.read(exchange.receive, int(length) if length.isdigit() else 0)
+            body = await self.bodies.decoded(body, encoding)
+            held.enter_context(self.bodies.holding(len(body)))
+        except (HttpError, OverloadedError) as error:
+            raise body_problem(error) from error
+        return body
 
 
 def timeout(exchange: Exchange) -> float | None:

@@ -66,7 +66,6 @@ MODEL_FAILED: Final = Kind("model-failed", 502, "A model failed on this record",
 AIRFLOW_FAILED: Final = Kind("airflow-failed", 502, "Airflow did not answer the request", "See detail, and the run.")
 UNAVAILABLE: Final = Kind("no-model-available", 503, "No model could answer", "Try again where `Retry-After` is sent.")
 NOT_READY: Final = Kind("not-ready", 503, "What it takes to answer is away", "Try again after `Retry-After` seconds.")
-DRAINING: Final = Kind("draining", 503, "The gateway is being stopped", "Ask another replica, or try again.")
 DEADLINE: Final = Kind("deadline-exceeded", 504, "There was no answer in time", "Allow more time, or ask for less.")
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -137,3 +136,9 @@ class Response:
     body: bytes
     media_type: str = "application/json"
     headers: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def refusal(status: int, why: str) -> tuple[str, bytes]:
+    """The answer to a request that never reaches the application: its media type and body."""
+    kind = {400: BAD_HTTP, 408: TIMED_OUT, 431: HEADERS_TOO_LARGE}[status]
+    return MEDIA_TYPE, ProblemError(kind, why).response("-").body

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_agentic.plan.draw import mermaid, terminal
-from airflow_agentic.plan.ir import Gate, Infer
+from airflow_agentic.plan.document import plan_document
 from airflow_agentic.serving.gateway.problems import NOT_FOUND, ProblemError
 from airflow_agentic.spec.base import nearest
 
 if TYPE_CHECKING:
-    from airflow_agentic.plan.ir import AnyNode
     from airflow_agentic.registry.info import ModelInfo
     from airflow_agentic.serving.access import Client
     from airflow_agentic.serving.gateway.catalog import Catalog, Served
@@ -61,16 +59,7 @@ class Views:
             hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(seen)) or 'none'}"
             raise ProblemError(NOT_FOUND, f"no workflow is called {name[:80]!r}; {hint}")
         plan = seen[name].coordinator.plan
-        return {
-            "workflow": name,
-            "description": seen[name].workflow.spec.description,
-            "digest": plan.digest,
-            "deadline": plan.options.deadline,
-            "nodes": [{**_node(node), "digest": plan.node_digest(node)} for node in plan.nodes],
-            "models": sorted(plan.models),
-            "drawing": terminal(plan),
-            "mermaid": mermaid(plan),
-        }
+        return {**plan_document(plan), "workflow": name, "description": seen[name].workflow.spec.description}
 
     def _seen(self, client: Client) -> list[Served]:
         return [one for name, one in sorted(self.catalog.served.items()) if client.may(name)]
@@ -82,14 +71,3 @@ class Views:
         state = self.readiness.models[info.name]
         why = {} if state.why is None else {"why": state.why}
         return {**shown, "digest": info.digest, "state": state.state, **why, "workflows": workflows}
-
-
-def _node(node: AnyNode) -> dict[str, Any]:
-    shown: dict[str, Any] = {"id": node.id, "kind": node.kind, "needs": list(node.needs)}
-    if node.group is not None:
-        shown["route"] = node.group
-    if isinstance(node, Infer):
-        shown["model"] = node.model
-    if isinstance(node, Gate):
-        shown["accept"] = node.accept
-    return shown

@@ -134,15 +134,76 @@
 {{- toYaml $problems -}}
 {{- end -}}
 
+{{- define "airflow-agentic.guard.http" -}}
+{{- $problems := list -}}
+{{- range $index, $server := (include "airflow-agentic.servers" . | fromYaml).servers -}}
+{{- $at := printf "modelServers[%d]" $index -}}
+{{- if and .http.enabled (le (int .terminationGracePeriodSeconds) (int .http.drainSeconds)) -}}
+{{- $problems = append $problems (printf "%s.terminationGracePeriodSeconds %d ends the pod within http.drainSeconds %d, while it still answers: raise it" $at (int .terminationGracePeriodSeconds) (int .http.drainSeconds)) -}}
+{{- end -}}
+{{- if and (not .http.enabled) (or .http.grpc .http.args (gt (int .http.workers) 1)) -}}
+{{- $problems = append $problems (printf "%s.http is set, but http.enabled is false: set it" $at) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $problems -}}
+{{- end -}}
+
+{{- define "airflow-agentic.guard.gateway" -}}
+{{- $problems := list -}}
+{{- $gateway := .Values.gateway -}}
+{{- if $gateway.enabled -}}
+{{- $ways := 0 -}}
+{{- range $way := list $gateway.tokens.file $gateway.tokens.existingSecret $gateway.jwt.jwks -}}
+{{- if $way }}{{ $ways = add1 $ways }}{{ end -}}
+{{- end -}}
+{{- if ne (int $ways) 1 -}}
+{{- $problems = append $problems (printf "gateway.tokens.file, gateway.tokens.existingSecret and gateway.jwt.jwks say who may ask, and %d of them are set: set one" (int $ways)) -}}
+{{- end -}}
+{{- if and $gateway.jwt.jwks (not (and $gateway.jwt.issuer $gateway.jwt.audience)) -}}
+{{- $problems = append $problems "gateway.jwt.jwks is set without issuer and audience, and tokens made for others would be taken: set gateway.jwt.issuer and gateway.jwt.audience" -}}
+{{- end -}}
+{{- $pods := $gateway.autoscaling.enabled | ternary $gateway.autoscaling.maxReplicas $gateway.replicas | int -}}
+{{- if and (gt $pods 1) (not $gateway.jobs.existingSecret) -}}
+{{- $problems = append $problems (printf "gateway has up to %d pods, and each would know its own jobs only: set gateway.jobs.existingSecret, a Secret with the URL of a PostgreSQL, or run one pod" $pods) -}}
+{{- end -}}
+{{- if le (int $gateway.terminationGracePeriodSeconds) (add $gateway.drainDelaySeconds $gateway.drainSeconds | int) -}}
+{{- $problems = append $problems (printf "gateway.terminationGracePeriodSeconds %d ends the pod before drainDelaySeconds and drainSeconds, together %d, are over: raise it" (int $gateway.terminationGracePeriodSeconds) (add $gateway.drainDelaySeconds $gateway.drainSeconds | int)) -}}
+{{- end -}}
+{{- if and $gateway.airflow.url (not (and $gateway.airflow.existingSecret .Values.artifacts.uri)) -}}
+{{- $problems = append $problems "gateway.airflow.url needs a token, and the store where Dag runs leave their answers: set gateway.airflow.existingSecret and artifacts.uri" -}}
+{{- end -}}
+{{- range $limit := list "drain_delay_seconds" "drain_seconds" -}}
+{{- if hasKey $gateway.limits $limit -}}
+{{- $problems = append $problems (printf "gateway.limits has %s, which has a key of its own: set gateway.%s" $limit (eq $limit "drain_seconds" | ternary "drainSeconds" "drainDelaySeconds")) -}}
+{{- end -}}
+{{- end -}}
+{{- if $gateway.autoscaling.enabled -}}
+{{- if not (or (hasKey ($gateway.resources.requests | default dict) "cpu") (hasKey ($gateway.resources.limits | default dict) "cpu")) -}}
+{{- $problems = append $problems "gateway.autoscaling.enabled needs to know the CPU a pod asks for: set gateway.resources.requests.cpu" -}}
+{{- end -}}
+{{- if gt (int $gateway.autoscaling.minReplicas) (int $gateway.autoscaling.maxReplicas) -}}
+{{- $problems = append $problems (printf "gateway.autoscaling.minReplicas %d is more than maxReplicas %d: raise maxReplicas" (int $gateway.autoscaling.minReplicas) (int $gateway.autoscaling.maxReplicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $gateway.volumes -}}
+{{- if hasKey . "hostPath" -}}
+{{- $problems = append $problems (printf "gateway.volumes has the hostPath %q, which pod security \"restricted\" forbids: make a PersistentVolume of it, and name its claim" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- $problems = concat $problems (include "airflow-agentic.guard.keys" (dict "at" "gateway.podAnnotations" "map" $gateway.podAnnotations) | fromYamlArray) -}}
+{{- end -}}
+{{- toYaml $problems -}}
+{{- end -}}
+
 {{- define "airflow-agentic.guard.services" -}}
 {{- $problems := list -}}
-{{- $since := dict "gateway" "0.2.0" "worker" "0.3.0" -}}
+{{- $late := semverCompare "<0.3.0-0" .Chart.AppVersion -}}
+{{- if and .Values.worker.enabled $late -}}
+{{- $problems = append $problems (printf "worker.enabled is true, but airflow-agentic %s has no worker: it comes with 0.3.0, so set worker.enabled=false" .Chart.AppVersion) -}}
+{{- end -}}
 {{- range $component := list "gateway" "worker" -}}
 {{- $service := get $.Values $component -}}
-{{- if $service.enabled -}}
-{{- if semverCompare (printf "<%s-0" (get $since $component)) $.Chart.AppVersion -}}
-{{- $problems = append $problems (printf "%s.enabled is true, but airflow-agentic %s has no %s: it comes with %s, so set %s.enabled=false" $component $.Chart.AppVersion $component (get $since $component) $component) -}}
-{{- else -}}
+{{- if and $service.enabled (not (and $late (eq $component "worker"))) -}}
 {{- if not $service.image -}}
 {{- $problems = append $problems (printf "%s.image is empty: set an image with airflow-agentic" $component) -}}
 {{- end -}}
@@ -151,8 +212,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- end -}}
-{{- if and .Values.serviceMonitor.enabled (not .Values.gateway.enabled) -}}
+{{- if and .Values.serviceMonitor.enabled $late -}}
+{{- $problems = append $problems (printf "serviceMonitor.enabled is true, but airflow-agentic %s has no metrics: they come with 0.3.0, so set serviceMonitor.enabled=false" .Chart.AppVersion) -}}
+{{- else if and .Values.serviceMonitor.enabled (not .Values.gateway.enabled) -}}
 {{- $problems = append $problems "serviceMonitor.enabled is true, but only the gateway has metrics: set gateway.enabled, or serviceMonitor.enabled=false" -}}
 {{- end -}}
 {{- if and .Values.prometheusRule.enabled (not .Values.modelServers) -}}

@@ -54,8 +54,37 @@ model anew. {root, component}; ours win over commonLabels. */ -}}
 {{- define "airflow-agentic.exec" -}}
 {{- $exec := .Values.airflow.rbac.exec -}}
 {{- if eq (toString $exec) "auto" -}}
-{{- if .Values.modelServers -}}true{{- end -}}
+{{- $warm := "" -}}
+{{- range (include "airflow-agentic.servers" . | fromYaml).servers -}}
+{{- if not .http.enabled -}}{{- $warm = "true" -}}{{- end -}}
+{{- end -}}
+{{- $warm -}}
 {{- else if $exec -}}true{{- end -}}
+{{- end -}}
+
+{{- define "airflow-agentic.gatewayAccount" -}}
+{{- $account := .Values.gateway.serviceAccount -}}
+{{- $account.name | default ($account.create | ternary (printf "%s-gateway" (include "airflow-agentic.fullname" .)) "default") -}}
+{{- end -}}
+
+{{- /* A new pod is ready before an old one ends. */ -}}
+{{- define "airflow-agentic.rolling" -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: 1
+  maxUnavailable: 0
+{{- end -}}
+
+{{- /* Names of hosts, and what the values allow. */ -}}
+{{- define "airflow-agentic.egress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+{{- with .Values.networkPolicy.egress }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "airflow-agentic.artifactsClaim" -}}

@@ -2,7 +2,7 @@
 
 {{- define "airflow-agentic.serverAnnotations" -}}
 {{- $ours := dict "kubectl.kubernetes.io/default-container" "model" -}}
-{{- $_ := set $ours "airflow-agentic/socket" (include "airflow-agentic.socket" .root) -}}
+{{- if not .server.http.enabled }}{{ $_ := set $ours "airflow-agentic/socket" (include "airflow-agentic.socket" .root) }}{{ end -}}
 {{- with .server.cardText }}{{ $_ := set $ours "airflow-agentic/card-sha256" (sha256sum .) }}{{ end -}}
 {{- toYaml (merge $ours .server.podAnnotations) -}}
 {{- end -}}

@@ -1,7 +1,7 @@
 {{- /*
 The model servers as they are to be: each entry over modelServerDefaults, with what its card says where the card's
-text is in project.cards. YAML of {servers: […]}; each has also `object` (the name of its objects), `cardPath`,
-`cardText` and `inCard` (name and version of that text).
+text is in project.cards. YAML of {servers: […]}; each has also `object` (the name of its objects), `component`,
+`cardPath`, `cardText` and `inCard` (name and version of that text).
 */ -}}
 {{- define "airflow-agentic.servers" -}}
 {{- $root := . -}}
@@ -25,7 +25,8 @@ text is in project.cards. YAML of {servers: […]}; each has also `object` (the 
 {{- end -}}
 {{- $_ := set $server "gpu" ($server.gpu | default (get $wanted "gpu") | default 0) -}}
 {{- $_ := set $server "cardPath" (isAbs .card | ternary .card (printf "/etc/airflow-agentic/models/%s" .card)) -}}
-{{- $_ := set $server "object" (include "airflow-agentic.object" (dict "root" $root "model" .name)) -}}
+{{- $_ := set $server "object" (include "airflow-agentic.object" (dict "root" $root "model" .name "http" $server.http.enabled)) -}}
+{{- $_ := set $server "component" ($server.http.enabled | ternary "http-model-server" "model-server") -}}
 {{- $servers = append $servers $server -}}
 {{- end -}}
 {{- toYaml (dict "servers" $servers) -}}
@@ -36,21 +37,22 @@ text is in project.cards. YAML of {servers: […]}; each has also `object` (the 
 {{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . | toString | nospace | trimSuffix "B" }}{{ end -}}
 {{- end -}}
 
-{{- /* FULLNAME-MODEL as the name of objects: no "_" and ".", at most 63 characters. */ -}}
+{{- /* FULLNAME-MODEL, or FULLNAME-MODEL-http, as the name of objects: no "_" and ".", at most 63 characters. */ -}}
 {{- define "airflow-agentic.object" -}}
 {{- $name := printf "%s-%s" (include "airflow-agentic.fullname" .root) (regexReplaceAll "[^a-z0-9]+" .model "-") -}}
-{{- if gt (len $name) 52 }}{{ printf "%s-%s" (trunc 43 $name) (sha256sum .model | trunc 8) }}{{ else }}{{ $name }}{{ end -}}
+{{- $suffix := .http | ternary "-http" "" -}}
+{{- if gt (len $name) 52 }}{{ printf "%s-%s%s" (trunc 43 $name) (sha256sum .model | trunc 8) $suffix }}{{ else }}{{ $name }}{{ $suffix }}{{ end -}}
 {{- end -}}
 
 {{- /* {root, server} */ -}}
 {{- define "airflow-agentic.serverSelector" -}}
-{{ include "airflow-agentic.selector" (dict "root" .root "component" "model-server") }}
+{{ include "airflow-agentic.selector" (dict "root" .root "component" .server.component) }}
 airflow-agentic/model: {{ include "airflow-agentic.label" .server.name | quote }}
 {{- end -}}
 
 {{- /* {root, server, template}: the template is that of an object's labels or of a pod's. */ -}}
 {{- define "airflow-agentic.serverLabels" -}}
-{{- $ours := include (printf "airflow-agentic.%s" .template) (dict "root" .root "component" "model-server") | fromYaml -}}
+{{- $ours := include (printf "airflow-agentic.%s" .template) (dict "root" .root "component" .server.component) | fromYaml -}}
 {{- $_ := set $ours "airflow-agentic/model" (include "airflow-agentic.label" .server.name) -}}
 {{- $_ := set $ours "airflow-agentic/model-version" (include "airflow-agentic.label" .server.version) -}}
 {{- toYaml (merge $ours .server.podLabels) -}}
@@ -66,8 +68,70 @@ airflow-agentic/model: {{ include "airflow-agentic.label" .server.name | quote }
 
 {{- define "airflow-agentic.socket" -}}/tmp/airflow-agentic.sock{{- end -}}
 
+{{- /* {server, probe}: a server of HTTP lives also where its model cannot answer: it starts it anew itself. */ -}}
 {{- define "airflow-agentic.probe" -}}
+{{- if .server.http.enabled -}}
+httpGet:
+  path: {{ eq .probe "liveness" | ternary "/v2/health/live" (printf "/v2/models/%s/ready" .server.name) }}
+  port: http
+{{- else -}}
 exec:
   command: [python, -m, airflow_agentic.runtime, ready, --socket, {{ include "airflow-agentic.socket" . }}]
-{{ toYaml . }}
+{{- end }}
+{{ toYaml (get .server.probes .probe) }}
+{{- end -}}
+
+{{- /* What the container runs: {root, server}. */ -}}
+{{- define "airflow-agentic.serverCommand" -}}
+{{- $server := .server -}}
+{{- if $server.http.enabled -}}
+command: [python, -m, airflow_agentic, serve]
+args:
+  - {{ $server.name | quote }}
+  - --cards
+  - {{ dir $server.cardPath | quote }}
+  - --host=0.0.0.0
+  - --port=8080
+  {{- if $server.http.grpc }}
+  - --grpc-port=8081
+  {{- end }}
+  - --workers={{ int $server.http.workers }}
+  - --drain={{ int $server.http.drainSeconds }}
+  {{- range $server.allow }}
+  - --allow-handler
+  - {{ . | quote }}
+  {{- end }}
+  {{- range $server.http.args }}
+  - {{ . | quote }}
+  {{- end }}
+ports:
+  - name: http
+    containerPort: 8080
+  {{- if $server.http.grpc }}
+  - name: grpc
+    containerPort: 8081
+  {{- end }}
+{{- else -}}
+args:
+  - warm
+  - --card
+  - {{ $server.cardPath | quote }}
+  - --socket
+  - {{ include "airflow-agentic.socket" .root }}
+  {{- range $server.allow }}
+  - --allow
+  - {{ . | quote }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- /* MODEL=URL of every server of HTTP, by comma: AIRFLOW_AGENTIC_SERVICE_URL. */ -}}
+{{- define "airflow-agentic.serviceUrls" -}}
+{{- $urls := list -}}
+{{- range (include "airflow-agentic.servers" . | fromYaml).servers -}}
+{{- if .http.enabled -}}
+{{- $urls = append $urls (printf "%s=http://%s.%s:8080" .name .object $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $urls -}}
 {{- end -}}

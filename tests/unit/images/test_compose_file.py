@@ -62,4 +62,22 @@ def test_services_come_back_say_how_they_are_and_listen_on_this_machine_only() -
     assert {service["restart"] for service in lasting.values()} == {"unless-stopped"}
     assert [name for name, service in lasting.items() if not service["healthcheck"]["test"]] == []
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert published == ["127.0.0.1:${AIRFLOW_PORT:-8080}:8080"]
+    assert published == ["127.0.0.1:${AIRFLOW_PORT:-8080}:8080", "127.0.0.1:${GATEWAY_PORT:-8000}:8000"]
+
+
+def test_secrets_that_are_new_are_added_to_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("POSTGRES_PASSWORD=first")
+
+    assert write(path)
+    assert path.read_text().startswith("POSTGRES_PASSWORD=first\n")
+    assert names(path.read_text()) == names(drawn())
+
+
+def test_what_serves_models_knows_no_secret_of_airflow() -> None:
+    assert SERVICES["models"]["environment"] == {}
+    assert set(SERVICES["gateway"]["environment"]) == {
+        "AIRFLOW_AGENTIC_GATEWAY_JOBS",
+        "AIRFLOW_AGENTIC_SERVICE_URL",
+        "GATEWAY_TOKEN",
+    }

@@ -19,6 +19,7 @@ REQUIRES = (
     'onnxruntime>=1.19; extra == "onnx"',
     'pillow>=10; extra == "onnx"',
     'pillow>=10; extra == "torch"',
+    'airflow-agentic[onnx]; extra == "torch"',
     'tensorflow-cpu>=2.16; platform_machine == "x86_64" and extra == "tensorflow"',
     "tensorflow>=2.16; (platform_machine != 'x86_64') and extra == 'tensorflow'",
     'tomli>=2; python_version < "3.11"',

@@ -22,6 +22,7 @@ from airflow_agentic.artifacts.digests import digest
 from airflow_agentic.compat import AirflowFailException, AirflowSkipException
 from airflow_agentic.exceptions import InputError, ModelUnavailableError
 from airflow_agentic.execution import Folder, Run
+from airflow_agentic.hooks import service as hook_module
 from airflow_agentic.hooks.service import InferenceServiceHook
 from airflow_agentic.operators import InferenceServiceSensor, ServiceInferenceOperator
 from airflow_agentic.plan.ir import Infer, Route
@@ -247,3 +248,8 @@ async def test_the_trigger_says_why_nobody_can_be_asked(server: OipServer) -> No
     sensor = InferenceServiceSensor(task_id="wait", service={"url": server.url})
     with pytest.raises(AirflowFailException, match=r"^ServiceRefusedError: the service's token in the variable"):
         sensor.execute_complete({}, event.payload)
+
+
+def test_in_runs_no_other_version_answers() -> None:
+    said = ServiceSpec.model_validate({"url": "http://a", "other_versions": True})
+    assert hook_module.connect(said).service.other_versions is False

@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,6 @@ from builders import card
 
 from airflow_agentic.openinference.tensors import InferRequest, RequestedOutput, Tensor, TensorSpec
 from airflow_agentic.serving.batching import Bounds
-from airflow_agentic.serving.model_server import ModelServer
 from airflow_agentic.serving.repository import Repository
 from airflow_agentic.spec import ModelCard
 
@@ -212,8 +210,3 @@ class Cards:
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was logged as an error."""
     return [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-
-
-@asynccontextmanager
-async def no_lifespan(_: ModelServer) -> Any:
-    yield

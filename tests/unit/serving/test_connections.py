@@ -6,15 +6,16 @@ import asyncio
 import json
 import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
 import uvicorn
 
-from airflow_agentic.serving import connections
-from airflow_agentic.serving.connections import HEAD_BYTES, Connection, most_connections
-from airflow_agentic.serving.processes import listen
+from airflow_agentic.serving.connections import Connection, most_connections
+from airflow_agentic.serving.listening import bind
+from airflow_agentic.serving.model_server import refusal
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -28,10 +29,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[Any]:
+async def listening(**bounds: Any) -> AsyncIterator[Any]:
     """A function that connects."""
-    bound = listen("127.0.0.1", 0)
-    config = uvicorn.Config(application, http=Connection, lifespan="off", log_config=None, timeout_keep_alive=75)
+    (bound,) = bind(["127.0.0.1"], 0)
+    http: Any = partial(Connection, refusal=refusal, **bounds)
+    config = uvicorn.Config(application, http=http, lifespan="off", log_config=None, timeout_keep_alive=75)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     while not server.started:
@@ -85,23 +87,26 @@ async def test_headers_that_come_in_pieces_are_waited_for() -> None:
         assert (await answered(reader))[0] == 200
 
 
-async def test_headers_that_are_too_slow_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with listening() as connect:
+async def test_headers_that_are_too_slow_are_refused_and_who_asks_nothing_is_let_go() -> None:
+    async with listening(head_seconds=0.05) as connect:
         late, writer = await connect()
         writer.write(REQUEST)
         assert (await answered(late))[0] == 200
-        monkeypatch.setattr(connections, "HEAD_SECONDS", 0.0)
         writer.write(REQUEST[:20])
-        assert await refused(late) == (408, "the headers did not arrive within 0 s")
+        assert await refused(late) == (408, "the headers did not come whole within 0.05 s; send them faster")
         silent, _ = await connect()
-        assert await refused(silent) == (408, "the headers did not arrive within 0 s")
+        assert await silent.read() == b""
 
 
-async def test_headers_that_are_too_large_are_refused() -> None:
+@pytest.mark.parametrize("head", [b"x: y\r\n" * 11_000, b"x: y\r\n" * 101 + b"\r\n", b"x: " + b"y" * 66_000])
+async def test_headers_that_are_too_large_or_too_many_are_refused(head: bytes) -> None:
     async with listening() as connect:
         reader, writer = await connect()
-        writer.write(b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (HEAD_BYTES // 6))
-        assert await refused(reader) == (431, f"the headers are larger than {HEAD_BYTES} bytes; send fewer")
+        writer.write(b"GET / HTTP/1.1\r\n" + head)
+        assert await refused(reader) == (
+            431,
+            "the head has more than 65,536 bytes or 100 fields; send fewer or shorter headers",
+        )
 
 
 async def test_what_is_no_http_is_refused() -> None:
@@ -110,13 +115,28 @@ async def test_what_is_no_http_is_refused() -> None:
         writer.write(b"\x16\x03\x01 hello\r\n\r\n")
         assert await refused(reader) == (
             400,
-            "Invalid HTTP request received. It is neither a request of HTTP/1.1 nor of HTTP/1.0.",
+            "Invalid HTTP request received: its request line, headers or framing are wrong; see RFC 9112",
         )
 
 
-async def test_a_connection_too_many_is_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "most", 1)
+async def test_a_client_that_is_refused_may_send_for_a_while_but_not_for_ever() -> None:
     async with listening() as connect:
+        reader, writer = await connect()
+        writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+        assert (await answered(reader))[0] == 400
+        writer.write(bytes(2**19))
+        await writer.drain()
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 2**28:
+                writer.write(bytes(2**19))
+                await writer.drain()
+                sent += 2**19
+        assert sent < 2**28
+
+
+async def test_a_connection_too_many_is_closed_at_once() -> None:
+    async with listening(most=1) as connect:
         first, writer = await connect()
         writer.write(REQUEST)
         assert (await answered(first))[0] == 200

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import card
-from serving_samples import Cards, Client, Clock, FakeLoaded, body, doubled, errors, no_lifespan, process_card
+from serving_samples import Cards, Client, Clock, FakeLoaded, body, doubled, errors, process_card
 
 from airflow_agentic.exceptions import (
     DeadlineError,
@@ -51,7 +51,7 @@ class Serving:
         self.model = self.cards.models["fake", "1"] = Model()
         self.apart = self.cards.models["apart", "1"] = Model(process=True)
         self.repository = self.cards.repository(bounds)
-        self.server = ModelServer(self.repository, no_lifespan, body_bytes=20_000, body_seconds=30.0)
+        self.server = ModelServer(self.repository, body_bytes=20_000, body_seconds=30.0)
         self.client = Client(self.server)
 
 
@@ -203,7 +203,7 @@ async def test_405_says_which_methods_there_are(serving: Serving) -> None:
 async def test_a_body_that_is_too_large_is_refused_and_the_rest_of_it_read(serving: Serving) -> None:
     answer = await serving.client.infer([b"x" * 20_000, b"x", b"x"])
     assert answer.status == 413
-    assert answer.error == "the body is larger than the 20000 bytes that this server takes; send fewer records at once"
+    assert answer.error == "the body has more than 20,000 bytes; send fewer records at once"
     assert answer.headers["connection"] == "close"
     assert answer.parts == 2
 
@@ -216,7 +216,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused_unread(serving: Servi
 async def test_a_body_that_is_too_slow_is_refused() -> None:
     found = Serving()
     clock = Clock()
-    found.server = ModelServer(found.repository, no_lifespan, body_seconds=30.0, clock=clock)
+    found.server = ModelServer(found.repository, body_seconds=30.0, clock=clock)
     sent: list[Any] = []
 
     async def receive() -> Any:

@@ -1,22 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 from builders import card_data
 
 from airflow_agentic.exceptions import InputError, SpecError
-from airflow_agentic.serving import processes
-from airflow_agentic.serving.processes import Options, draining, greeting, listen, model_server, read_cards, worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from airflow_agentic.serving.processes import Options, greeting, lifespan, model_server, read_cards
 
 
 def write(folder: Path, name: str, **changes: Any) -> None:
@@ -29,14 +22,6 @@ def folder(tmp_path: Path) -> Path:
     write(tmp_path, "a")
     write(tmp_path, "b")
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    """Puts the handler of SIGTERM back."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_the_cards_to_serve_are_all_or_those_that_are_named(folder: Path) -> None:
@@ -68,20 +53,6 @@ def test_names_that_are_unknown(folder: Path, tmp_path_factory: pytest.TempPathF
         assert str(raised.value) == message
 
 
-def test_an_address_that_is_taken_or_not_ours() -> None:
-    with listen("127.0.0.1", 0) as bound:
-        bound.listen()
-        port = bound.getsockname()[1]
-        with pytest.raises(InputError) as raised:
-            listen("127.0.0.1", port)
-        assert str(raised.value) == (
-            f"cannot listen at '127.0.0.1', port {port}: Address already in use; "
-            "choose another address with --host or --port"
-        )
-    with pytest.raises(InputError, match=r"^cannot listen at '192\.0\.2\.1', port 0: "):
-        listen("192.0.2.1", 0)
-
-
 def test_the_greeting_says_where_and_what_to_try() -> None:
     for host, address in [("0.0.0.0", "127.0.0.1"), ("10.0.0.7", "10.0.0.7"), ("::1", "[::1]")]:
         options = Options(cards="", host=host, port=8080)
@@ -90,51 +61,16 @@ def test_the_greeting_says_where_and_what_to_try() -> None:
         )
 
 
-async def test_sigterm_drains_then_does_what_it_did_before() -> None:
-    called: list[str] = []
-    ended = asyncio.Event()
-    signal.signal(signal.SIGTERM, lambda *_: (called.append("ends"), ended.set()))
-    with draining(lambda: called.append("drains"), lambda: called.append("last call"), 0.01):
-        signal.raise_signal(signal.SIGTERM)
-        await ended.wait()
-    assert called == ["drains", "last call", "ends"]
-    ended.clear()
-    signal.raise_signal(signal.SIGTERM)
-    assert called == ["drains", "last call", "ends", "ends"]
-
-
-async def test_in_another_thread_signals_are_left_alone() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-
-    def enter() -> object:
-        with draining(lambda: None, lambda: None, 0.0):
-            return signal.getsignal(signal.SIGTERM)
-
-    assert await asyncio.to_thread(enter) is before
-
-
 async def test_a_server_that_cannot_load_a_model_says_so_and_ends(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server = model_server(Options(cards=str(folder), models=("a",)))
+    options = Options(cards=str(folder), models=("a",))
+    server = model_server(options)
     ended = asyncio.Event()
     server.on_failure = ended.set
-    async with server._app.router.lifespan_context(server._app):
+    async with lifespan(server, options):
         await ended.wait()
     assert server.failed
     (message,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert message.startswith("the server ends, for a model cannot be loaded: ")
     assert "tiny:Model" in message
-
-
-def test_a_worker_that_cannot_load_a_model_leaves_a_mark_and_ends(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mark = tmp_path / "failed"
-    options = {"cards": str(folder), "models": ["a"], "failure": str(mark)}
-    monkeypatch.setenv(processes.OPTIONS, json.dumps(options))
-    ended: list[int] = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    worker().on_failure()
-    assert ended == [3]
-    assert mark.exists()

@@ -266,7 +266,7 @@ async def test_a_quick_inline_model_answers_on_the_loop(clock: Clock) -> None:
     await model.close()
 
 
-async def test_an_inline_model_that_is_slow_answers_in_its_thread_until_it_is_quick_again(clock: Clock) -> None:
+async def test_an_inline_model_that_is_slow_answers_in_its_thread_for_a_minute(clock: Clock) -> None:
     loader, took = Loader(process=False), [0.01]
 
     def work(given: Any) -> Any:
@@ -276,13 +276,19 @@ async def test_an_inline_model_that_is_slow_answers_in_its_thread_until_it_is_qu
     loader.work = work
     model = served(loader, clock, inline=True)
     await model.start()
+    for _ in range(5):
+        assert model.infer_now(request((1, 2))) is not None
+    assert model.infer_now(request((1, 2))) is None
+    await model.infer(request((1, 2)))
+    clock.now += 60.0
     assert model.infer_now(request((1, 2))) is not None
     assert model.infer_now(request((1, 2))) is None
+    clock.now += 60.0
     took[0] = 0.0001
-    for _ in range(30):
-        await model.infer(request((1, 2)))
-    assert model.infer_now(request((1, 2))) is not None
-    assert model.infer_now(request(*[(1, 2)] * 10)) is None
+    for _ in range(100):
+        assert model.infer_now(request((1, 2))) is not None
+    assert model.infer_now(request(*[(1, 2)] * 9)) is not None
+    assert model.infer_now(request(*[(1, 2)] * 11)) is None
     assert loader.loaded[0].threads == {"MainThread", "model-fake"}
     await model.close()
 
@@ -302,6 +308,22 @@ async def test_an_inline_model_that_is_at_work_in_its_thread_is_not_called_on_th
     assert model.infer_now(request((1, 2))) is None
     go.set()
     await asked
+    await model.close()
+
+
+async def test_one_slow_call_among_quick_ones_changes_nothing(clock: Clock) -> None:
+    loader, took = Loader(process=False), [0.0]
+
+    def work(given: Any) -> Any:
+        clock.now += took[0]
+        return doubled(given)
+
+    loader.work = work
+    model = served(loader, clock, inline=True)
+    await model.start()
+    for call in range(20):
+        took[0] = 0.01 if call % 5 else 0.0001
+        assert model.infer_now(request((1, 2))) is not None
     await model.close()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from airflow_agentic.exceptions import SpecError, UnauthenticatedError, UnsafeFileError
+from airflow_agentic.exceptions import ForbiddenError, SpecError, UnauthenticatedError, UnsafeFileError
 from airflow_agentic.serving.access import Client, NewToken, Quota, TokenFile, new_token
 
 if TYPE_CHECKING:
@@ -254,3 +254,27 @@ def test_what_is_no_list_of_clients_is_refused(path: Path, data: Any) -> None:
 
 def test_a_new_token_is_the_callers_only() -> None:
     assert repr(NewToken(token="secret", sha256="d")) == "NewToken(sha256='d')"
+
+
+async def test_only_a_client_that_is_trusted_acts_for_its_users(path: Path) -> None:
+    said = content()
+    said["clients"][0]["acts_for_users"] = True
+    file = opened(write(path, said))
+    shop, ops = [await file.client(TOKENS[name].token) for name in ("shop", "ops")]
+    ann = shop.acting_for("ann@example.org")
+
+    assert (ann.name, ann.workflows, ann.quota, ann.acts_for_users) == (
+        "shop/ann@example.org", shop.workflows, shop.quota, False
+    )  # fmt: skip
+    with pytest.raises(ForbiddenError) as caught:
+        ops.acting_for("ann")
+    assert str(caught.value) == (
+        "'ops' may not ask for others; ask without X-Agentic-User, "
+        "or have whoever runs this gateway give the client acts_for_users"
+    )
+    for name in ("", "a/b", "a b", "ä", "a\n", "x" * 301):
+        with pytest.raises(ForbiddenError) as caught:
+            shop.acting_for(name)
+        assert str(caught.value) == (
+            "X-Agentic-User is no name of 1 to 300 letters, digits and -._~@+%; percent-encode it"
+        )

@@ -233,10 +233,40 @@ async def test_readiness_loads_the_models_and_ends_with_draining() -> None:
         app.drain()
         draining = await client.get("/health/ready")
         answer = await client.post("/predict", json={"input": "x"})
-        app.closed = True
-        late = await client.post("/predict", json={"input": "x"})
         live = await client.get("/health/live")
     assert [one.status_code for one in (before, after, draining)] == [503, 200, 503]
     assert (after.json()["status"], draining.json()["status"], world.loads["a"]) == ("ready", "draining", 1)
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
-    assert (late.status_code, late.json()["type"], live.status_code) == (503, "/problems/draining", 200)
+    assert live.status_code == 200
+
+
+async def test_a_trusted_clients_users_are_told_apart() -> None:
+    airflow = Client(name="airflow", workflows=None, quota=Quota(concurrent=8), acts_for_users=True)
+    async with gateway(authenticator=Tokens(airflow, ANN)) as app, client_of(app) as client:
+
+        async def ask(method: str, path: str, token: str, user: str | None, **options: Any) -> httpx.Response:
+            headers = {**bearer(token), **({} if user is None else {"x-agentic-user": user})}
+            return await client.request(method, path, headers=headers, **options)
+
+        body = {"task": "text-analysis", "input": "fine", "mode": "async"}
+        job = (await ask("POST", "/predict", "airflow", "eve", json=body)).headers["location"]
+        seen = {user: (await ask("GET", job, "airflow", user)).status_code for user in ("eve", "bob", None)}
+        refused = [await ask("GET", "/tasks", "ann", "eve"), await ask("POST", "/predict", "ann", "eve", json=body)]
+        wrong = await ask("GET", job, "airflow", "eve/../bob")
+
+    assert seen == {"eve": 200, "bob": 404, None: 404}
+    assert [(one.status_code, one.json()["detail"]) for one in refused] == [
+        (
+            403,
+            "'ann' may not ask for others; ask without X-Agentic-User, "
+            "or have whoever runs this gateway give the client acts_for_users",
+        )
+    ] * 2
+    assert wrong.status_code == 403
+
+
+async def test_nobody_acts_for_users_where_nobody_is_asked_who_they_are() -> None:
+    async with gateway() as app, client_of(app) as client:
+        found = await client.get("/tasks", headers={"x-agentic-user": "eve"})
+
+    assert found.status_code == 403

@@ -11,8 +11,8 @@ import pytest
 from executing import World
 from gateways import asking, gateway, moods
 
+from airflow_agentic.serving.bodies import ClientGoneError, Message
 from airflow_agentic.serving.gateway import lines as module
-from airflow_agentic.serving.gateway.body import ClientGoneError, Message
 from airflow_agentic.serving.gateway.lines import Lines, Outbox
 from airflow_agentic.serving.gateway.problems import ProblemError
 
