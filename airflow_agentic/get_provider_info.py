@@ -30,7 +30,12 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": [
             {"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.operators.service_sensor"]}
         ],
-        "triggers": [{"integration-name": "Agentic inference", "python-modules": ["airflow_agentic.triggers.service"]}],
+        "triggers": [
+            {
+                "integration-name": "Agentic inference",
+                "python-modules": [f"airflow_agentic.triggers.{name}" for name in ("service", "gateway")],
+            }
+        ],
         "connection-types": [_STORE, _SERVICE],
         "task-decorators": [
             {"name": "agentic_model", "class-name": "airflow_agentic.operators.decorators.agentic_model_task"}

@@ -35,14 +35,17 @@ class StartOperator(BaseOperator):
         self.input = input
         self.base = base
 
-    def start(self, context: Context) -> Run:
-        """Freeze the plan, read and validate the input, commit the shards; the same input and plan give the same."""
+    def start(self, context: Context, *, elsewhere: bool = False) -> Run:
+        """Freeze the plan, read and validate the input, commit the shards; the same input and plan give the same.
+
+        :param elsewhere: the models do not run here, so that their health here does not matter.
+        """
         from airflow_agentic.execution import snapshot
         from airflow_agentic.operators.inputs import kept_params, run_input, run_options, salt_of
 
         params = dict(context["params"])
         source = run_input(self.input, Path(self.base), context, settings_list("allowed_uris"))
-        plan = run_options(snapshot(self.plan), params)
+        plan = run_options(snapshot(self.plan, elsewhere=elsewhere), params)
         salt = salt_of(context)
         run = folder(context).start(plan, source.chunks(), source.fingerprint(), params=kept_params(params), salt=salt)
         self.log.info("records: %d, shards: %d", run.rows, len(run.shards))

@@ -57,6 +57,7 @@ CARD_MODELS: Final[dict[type[BaseModel], str]] = {
     cards.Resources: "Resources",
     cards.Batch: "Batch",
     services.ServiceSpec: "Service",
+    services.GatewaySpec: "Gateway",
     services.TokenReference: "Token reference",
 }
 WORKFLOW_MODELS: Final[dict[type[BaseModel], str]] = {

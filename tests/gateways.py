@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from queue import Queue
 from typing import Any
 
 import httpx
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from builders import workflow
 from executing import ALLOWED, CARDS, World
 
@@ -66,3 +71,44 @@ async def asking(world: World | None = None, **options: Any) -> AsyncIterator[ht
 
 def client_of(app: Gateway) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost")
+
+
+async def forwarding(app: Gateway) -> TestServer:
+    """A server in front of an application without a network."""
+    client = client_of(app)
+
+    async def forward(request: web.Request) -> web.Response:
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        given: httpx.Response = await client.request(
+            request.method, str(request.rel_url), content=await request.read(), headers=headers
+        )
+        return web.Response(status=given.status_code, body=given.content, headers={"Content-Type": "application/json"})
+
+    server = web.Application(client_max_size=2**26)
+    server.router.add_route("*", "/{tail:.*}", forward)
+    made = TestServer(server)
+    await made.start_server()
+    return made
+
+
+@contextmanager
+def in_thread(world: World | None = None, **options: Any) -> Iterator[str]:
+    """The URL of such an application, which also works on its jobs, for callers without a loop."""
+    url: Queue[str] = Queue()
+    ending = threading.Event()
+
+    async def serve() -> None:
+        async with gateway(world, **options) as app:
+            app.modes.jobs.start()
+            server = await forwarding(app)
+            url.put(str(server.make_url("")).rstrip("/"))
+            await asyncio.to_thread(ending.wait)
+            await server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        yield url.get(timeout=30)
+    finally:
+        ending.set()
+        thread.join()

@@ -41,7 +41,7 @@ def answer_run(
                 answers, lost = await coordinator.answer_prepared(run.records(shard))
                 if coordinator.pool.killed:
                     raise ModelUnavailableError(f"stopped before shard {shard.number} was committed; a retry resumes")
-                if last_try or not (lost or _can_be_better(answers)):
+                if last_try or not (lost or can_be_better(answers)):
                     run.commit_answers(shard, answers)
                 else:
                     waiting.append(shard.number)
@@ -56,6 +56,6 @@ def answer_run(
         )
 
 
-def _can_be_better(answers: pa.Table) -> bool:
+def can_be_better(answers: pa.Table) -> bool:
     """Whether an answer is an error that another try may not meet."""
     return bool(pc.any(pc.struct_field(answers.column("error"), "retryable")).as_py())

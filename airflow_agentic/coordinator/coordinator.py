@@ -112,13 +112,17 @@ class Coordinator:
         until = None if seconds is None else self.clock() + seconds
         return Calls(self.pool, self.cards, until, clock=self.clock)
 
-    async def answer_prepared(self, records: pa.Table) -> tuple[pa.Table, frozenset[str]]:
-        """Answer a shard that is preprocessed already, without a deadline.
+    async def answer_prepared(
+        self, records: pa.Table, *, deadline: float | None = None
+    ) -> tuple[pa.Table, frozenset[str]]:
+        """Answer a shard that is preprocessed already.
 
+        :param deadline: seconds from now; without it there is none.
         :returns: the answers, and the models that were lost on the way (their process died, say, and again when it was
             tried once more): without that the answers might be others, also those that are no errors.
         """
-        calls = Calls(self.pool, self.cards, None, clock=self.clock)
+        until = None if deadline is None else self.clock() + deadline
+        calls = Calls(self.pool, self.cards, until, clock=self.clock)
         answers = await _Execution(self, records, calls).run()
         return answers, frozenset(calls.lost)
 

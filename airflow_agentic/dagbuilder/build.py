@@ -72,7 +72,8 @@ def build_dag(workflow: Workflow | Compiled, **arguments: Any) -> DAG:
                 input=spec.input,
                 base=str(spec.folder.resolve()),
                 outlets=[asset_of(spec.name)],
-                **own_pod(spec, plan, plan.of(Infer), defaults),
+                gateway=None if spec.gateway is None else spec.gateway.stated,
+                **own_pod(spec, plan, plan.of(Infer) if spec.gateway is None else (), defaults),
             )
         else:
             _Expanded(workflow, defaults).build()

@@ -397,14 +397,14 @@ class Run:
 
     def answered(self, shard: ShardFile) -> Marker | None:
         """The answers that one process made of the whole plan, without markers in between."""
-        return self.markers.find(self.plan.of(Aggregate)[0].id, shard.number, self._whole(shard))
+        return self.markers.find(self.plan.of(Aggregate)[0].id, shard.number, self.whole(shard))
 
     def commit_answers(self, shard: ShardFile, answers: pa.Table) -> Marker:
         """Commit the answers of one process to a shard."""
         node = self.plan.of(Aggregate)[0]
-        return self.markers.commit(node.id, shard.number, self._whole(shard), answers, count_answers(answers))
+        return self.markers.commit(node.id, shard.number, self.whole(shard), answers, count_answers(answers))
 
-    def _whole(self, shard: ShardFile) -> str:
+    def whole(self, shard: ShardFile) -> str:
         """The key of all nodes at once, but for Publish: where answers go changes none."""
         whole = [self.digests[node.id] for node in self.plan.nodes if not isinstance(node, Publish)]
         return digest({"plan": whole, "salt": self.salt, "shard": shard.data.sha256})

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PROFILES: Final = "profiles.json"
 """Measured profiles, in the folder of the cards, as ``airflow-agentic models profile`` writes them."""
 
+GATEWAY: Final = "gateway"
+"""What runs the models of a plan that is answered elsewhere."""
+
 ALL_CLASSES: Final = 100_000
 
 _MODULES: Final = {
@@ -99,14 +102,15 @@ def _file_digest(card: ModelCard, uri: str, elsewhere: bool) -> str | None:
     return tree_digest(resolve(uri, base=card.folder)) if had else None
 
 
-def snapshot(plan: Plan) -> Plan:
+def snapshot(plan: Plan, *, elsewhere: bool = False) -> Plan:
     """The plan with the models' health, measured profiles and full digests as they are here and now.
 
+    :param elsewhere: another process answers the whole plan, so that nothing here need be able to.
     :raises StoreError: a registry fails. What the run would be is not known, so it does not begin; retrying can help.
     """
     cards = {name: card_of(plan, name) for name in plan.models}
     meant = aliases.versions(cards.values())
-    runners = plan.options.runners
+    runners = dict.fromkeys(plan.models, GATEWAY) if elsewhere else plan.options.runners
     models = {name: _observed(info, cards[name], meant, runners.get(name)) for name, info in plan.models.items()}
     return plan.model_copy(update={"models": models})
 
@@ -126,9 +130,10 @@ def _observed(
     try:
         versions = aliases.of(card, meant)
         card = aliases.replaced(card, versions)
-        found = _files_of_service(card) if runner == "service" else file_digests(card)
+        served = runner in {"service", GATEWAY}
+        found = _files_of_service(card) if served else file_digests(card)
         digest = card_digest(card, *found)  # where a model runs is no part of what it is
-        artifact, files = found if runner == "service" else file_digests(pinned(card, *found), elsewhere=bool(runner))
+        artifact, files = found if served else file_digests(pinned(card, *found), elsewhere=bool(runner))
     except (AgenticError, OSError) as error:
         if isinstance(error, AgenticError) and error.retryable:
             raise

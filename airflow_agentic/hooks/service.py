@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_agentic.openinference.client import ServiceClient
+    from airflow_agentic.openinference.gateway import GatewayClient
 
 _EXTRA: Final = ("urls", "ca_file", "concurrency", "timeout", "connect_timeout", "max_response")
 """Keys of the connection's extra that are read; all others are ignored by name."""
@@ -59,6 +60,15 @@ class InferenceServiceHook(BaseHook):
         name = self.agentic_service_conn_id
         connection = None if name is None else await self.aget_connection(name)
         return _client(*self._merged(connection))
+
+    def gateway(self) -> GatewayClient:
+        """A client of the gateway that is described in place of model servers, for one event loop."""
+        return _gateway(*self._resolved)
+
+    async def agateway(self) -> GatewayClient:
+        """The same, where the event loop must not be blocked."""
+        name = self.agentic_service_conn_id
+        return _gateway(*self._merged(None if name is None else await self.aget_connection(name)))
 
     def test_connection(self) -> tuple[bool, str]:
         """Asks every server whether it is ready; no model is asked."""
@@ -120,6 +130,12 @@ def _client(service: ServiceSpec, token: str | None) -> ServiceClient:
     from airflow_agentic.openinference.client import ServiceClient  # Dag files import this module and ask nobody
 
     return ServiceClient(service, token=token)
+
+
+def _gateway(service: ServiceSpec, token: str | None) -> GatewayClient:
+    from airflow_agentic.openinference.gateway import GatewayClient
+
+    return GatewayClient(service, token=token)
 
 
 def connect(service: ServiceSpec) -> ServiceClient:

@@ -105,13 +105,15 @@ class Transport:
         body: bytes | None = None,
         header_length: int | None = None,
         seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Exchange:
         """Ask ``server``.
 
         :param seconds: that are left, told to the server.
-        :raises FailedError: anything but a response of status 200.
+        :param headers: further ones.
+        :raises FailedError: anything but a response of status 200 or 202.
         """
-        headers = self._headers(server, body, header_length, seconds)
+        headers = {**self._headers(server, body, header_length, seconds), **(headers or {})}
         try:
             sent = self._session.request(
                 method,
@@ -132,7 +134,7 @@ class Transport:
         try:
             async with response:
                 found = await self._read(server, response)
-                if response.status != 200:
+                if response.status not in (200, 202):
                     raise _refusal(server, path, response.status, response.headers, found)
                 return Exchange(found, _length(server, response.headers))
         except (self._aiohttp.ClientError, OSError) as error:

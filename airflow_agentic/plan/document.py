@@ -17,7 +17,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "workflow": plan.workflow,
         "digest": plan.digest,
         "deadline": plan.options.deadline,
-        "nodes": [_node(node) for node in plan.nodes],
+        "nodes": [{**_node(node), "digest": plan.node_digest(node)} for node in plan.nodes],
         "models": sorted(plan.models),
         "drawing": terminal(plan),
         "mermaid": mermaid(plan),

@@ -38,6 +38,11 @@ def _server(value: str) -> str:
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 ServerUrl = Annotated[str, AfterValidator(_server)]
+ServerUrls = Annotated[
+    list[ServerUrl] | None,
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
 
 
 class TokenReference(Strict):
@@ -58,13 +63,7 @@ class TokenReference(Strict):
 class ServiceSpec(Strict):
     """Servers of the Open Inference Protocol v2 (REST) that all serve the same models, and how they are asked."""
 
-    url: Annotated[
-        list[ServerUrl] | None,
-        BeforeValidator(
-            lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]
-        ),
-        Field(min_length=1),
-    ] = None
+    url: ServerUrls = None
     """Base URL, without ``/v2``; or several, of which the less busy healthy one is asked. A host name with several
     addresses is several servers."""
     connection: str | None = Field(default=None, min_length=1)
@@ -94,6 +93,32 @@ class ServiceSpec(Strict):
     def stated(self) -> dict[str, Any]:
         """What was said of it, without defaults."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+class GatewaySpec(ServiceSpec):
+    """A gateway that answers a run's shards, each as one job."""
+
+    url: ServerUrls = None
+    """Its base URL; a single one."""
+    concurrency: int = Field(default=8, ge=1, le=1024)
+    """Shards that are handed in before the first is taken back."""
+    deferrable: bool = True
+    """Whether the triggerer waits for the jobs, which holds no worker's slot; else the worker does."""
+
+    @model_validator(mode="after")
+    def _one_gateway(self) -> GatewaySpec:
+        if self.url is not None and len(self.url) > 1:
+            raise MisfitError(
+                "is one gateway's: jobs are asked for where they were made\nkeep one of them", at=("url",)
+            )
+        if self.url is None and self.connection is None:
+            raise MisfitError("names no gateway\nwrite url: http://HOST:8000, or connection: NAME")
+        return self
+
+    @property
+    def service(self) -> ServiceSpec:
+        """How it is asked."""
+        return ServiceSpec.model_validate({key: said for key, said in self.stated.items() if key != "deferrable"})
 
 
 def layered(*layers: ServiceSpec | None) -> ServiceSpec:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from airflow_agentic.spec.base import Bytes, Name, Retention, Seconds, Spec, Strict
 from airflow_agentic.spec.explain import COLUMN_PATTERN, MisfitError, in_short
 from airflow_agentic.spec.pattern import OPTIONS, Member, pattern_of  # pydantic reads Member
-from airflow_agentic.spec.service import ServiceSpec  # pydantic reads it
+from airflow_agentic.spec.service import GatewaySpec, ServiceSpec  # pydantic reads them
 
 MAX_INLINE_RECORDS: Final = 1000
 """Records that a Dag run may be given with its request; what is larger is read from a file."""
@@ -142,6 +142,8 @@ class WorkflowSpec(Spec):
     own notation."""
     service: ServiceSpec | None = None
     """Where the models with ``runner: service`` are served, over what their cards say."""
+    gateway: GatewaySpec | None = None
+    """With ``layout: compact``: the gateway that answers the Dag's shards in place of the worker."""
     models: str | None = None
     """The folder of the model cards; by default ``models`` beside the folder ``workflows``."""
     input: Annotated[InputSpec | None, BeforeValidator(_input, json_schema_input_type=str | dict[str, Any])] = None
@@ -184,6 +186,8 @@ class WorkflowSpec(Spec):
             raise MisfitError(f"{message}\nwrite layout: expanded, or remove runner", at=("layout",))
         if self.kubernetes and "kubernetes" not in runners:
             raise MisfitError("is for models in pods, and none is\nwrite runner: kubernetes", at=("kubernetes",))
+        if self.gateway is not None and self.layout != "compact":
+            raise MisfitError("answers the one Airflow task of a compact Dag\nwrite layout: compact", at=("gateway",))
         if self.service is not None and "service" not in runners:
             raise MisfitError("is for models at a service, and none is\nwrite runner: service", at=("service",))
         return self

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 
+from airflow_agentic import tables
 from airflow_agentic.exceptions import InputError, RecordError
 from airflow_agentic.pipeline.document import answer_document
 from airflow_agentic.pipeline.features import KINDS
 from airflow_agentic.pipeline.identity import derive
 from airflow_agentic.pipeline.records import Row, RowRules, normalise, normalise_one
 from airflow_agentic.pipeline.uris import AllowedUris
+from airflow_agentic.plan.columns import RECORD_COLUMNS
 from airflow_agentic.serving.gateway.documents import PredictRequest, RecordFields, Refused, invalid
 from airflow_agentic.serving.gateway.failures import failed
 from airflow_agentic.serving.gateway.problems import FieldError
@@ -29,6 +32,7 @@ PIECE: Final = 256
 """Records that go through the coordinator at once: between two pieces others get their turn."""
 INLINE: Final = 16
 """So many records are made in the event loop; more in a thread."""
+POSITION: Final = tables.RECORD.get_field_index("position")
 NO_URIS: Final = AllowedUris(())
 """What a request names is read before its records are made."""
 
@@ -91,6 +95,38 @@ class Answering:
         while (table := await _next(pieces, small=len(rows) <= INLINE)) is not None:
             answers += await self._answer(table, served, until, patient=bool(answers))
         return answers
+
+    async def prepared(
+        self, records: Sequence[RecordFields | Refused], served: Served, *, task: str | None, until: float
+    ) -> tuple[list[Document], set[str]]:
+        """The answers of records that are preprocessed, as rows of ``tables.ANSWER``; and the models that were lost.
+
+        :raises ProblemError: as :meth:`many`.
+        """
+        rows = [row_of(_unplaced(record), f"records[{index}]") for index, record in enumerate(records)]
+        await self._load(rows)
+        columns = served.coordinator.plan.columns.items() - RECORD_COLUMNS.items()
+        features = {name.removeprefix("record."): KINDS[kind] for name, kind in sorted(columns)}
+        rules = RowRules(allowed=NO_URIS, task=task, features=features)
+        whole = await _next(normalise(rows, rules, chunk_rows=len(rows), chunk_bytes=sys.maxsize), small=False)
+        places = [
+            index if isinstance(one, Refused) else one.get("position", index) for index, one in enumerate(records)
+        ]
+        table = cast("pa.Table", whole).set_column(
+            POSITION, tables.RECORD.field(POSITION), pa.array(places, pa.int64())
+        )
+        answers: list[Document] = []
+        lost: set[str] = set()
+        for start in range(0, len(table), PIECE):
+            await self.admission.enter(seconds=until - self.clock(), patient=start > 0)
+            try:
+                left = max(0.0, until - self.clock())
+                found, missing = await served.coordinator.answer_prepared(table.slice(start, PIECE), deadline=left)
+            finally:
+                self.admission.leave()
+            answers += found.to_pylist()
+            lost |= missing
+        return answers, lost
 
     async def piece(
         self, rows: list[Row], served: Served, *, task: str | None, until: float, start: int
@@ -165,6 +201,13 @@ def row_of(record: RecordFields | Refused, where: str) -> Row:
     if not isinstance(record, Refused):
         return Row(record, where, None, 64)
     return Row({} if record.record_id is None else {"record_id": record.record_id}, where, None, 64, str(record))
+
+
+def _unplaced(record: RecordFields | Refused) -> RecordFields | Refused:
+    """A prepared record without its position, which no row of an input states."""
+    if isinstance(record, Refused):
+        return record
+    return {name: value for name, value in record.items() if name != "position"}
 
 
 async def _next(pieces: Iterator[pa.Table], *, small: bool) -> pa.Table | None:

@@ -5,10 +5,11 @@
     {"task": "text-analysis", "input": "This is a test sentence."}
     {"workflow": "mixed-inbox", "task": "image-classification", "uri": "s3://photos/1.jpg", "max_cost": 0.02}
     {"task": "text-analysis", "records": ["one text", {"record_id": "b", "text": "another"}]}
+    {"workflow": "mixed-inbox", "prepared": true, "records": [{"record_id": "c", "text": "…", "features": {…}}]}
 
 A record's input is one of ``input``, ``text``, ``uri`` and ``bytes`` (base64). Under ``input`` a text is a text, lists
 of numbers are a tensor, ``{"uri": …}``, ``{"bytes": …}`` and ``{"text": …}`` (alone) are what they say, and every other
-object is a structure.
+object is a structure. Of prepared records an object under ``input`` is always a structure.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class PredictRequest:
     mode: Mode = "sync"
     deadline: float | None = None
     """Seconds from when it came."""
+    prepared: bool = False
+    """Whether the records are preprocessed already, as a run's shards are; the answers are then whole rows."""
 
     @property
     def record(self) -> RecordFields:
@@ -89,8 +92,11 @@ def parse_request(document: object, *, most: int) -> PredictRequest:
     task, workflow = _text(document, "task", errors), _text(document, "workflow", errors)
     mode = _mode(document, errors)
     if "records" in document:
-        records = _records(document, most, errors)
-        request = PredictRequest(records=records, single=False, task=task, workflow=workflow, mode=mode)
+        prepared = _prepared(document, mode, errors)
+        records = _records(document, most, errors, prepared=prepared)
+        request = PredictRequest(
+            records=records, single=False, task=task, workflow=workflow, mode=mode, prepared=prepared
+        )
     else:
         own = {name: value for name, value in document.items() if name not in _REQUEST}
         record = _record(own, "", errors, known={*_RECORD, *_REQUEST, "records"})
@@ -102,7 +108,7 @@ def parse_request(document: object, *, most: int) -> PredictRequest:
     return request
 
 
-def parse_record(value: object, pointer: str) -> RecordFields | Refused:
+def parse_record(value: object, pointer: str, *, prepared: bool = False) -> RecordFields | Refused:
     """A record of a batch: an object, or a text that is its input."""
     errors = _Errors()
     if isinstance(value, str):
@@ -110,7 +116,7 @@ def parse_record(value: object, pointer: str) -> RecordFields | Refused:
     if not isinstance(value, dict):
         errors.add(pointer, f"a record is an object or a text, found {describe(value)}")
         return Refused(record_id=None, errors=tuple(errors.found))
-    record = _record(value, pointer, errors)
+    record = _record(value, pointer, errors, prepared=prepared)
     if not errors.found:
         return record
     given = value.get("record_id")
@@ -127,11 +133,11 @@ def invalid(errors: Sequence[FieldError]) -> ProblemError:
 _EXAMPLE: Final = 'write {"task": "text-analysis", "input": "This is a test sentence."}'
 
 
-def _records(document: dict[str, Any], most: int, errors: _Errors) -> list[RecordFields | Refused]:
+def _records(document: dict[str, Any], most: int, errors: _Errors, *, prepared: bool) -> list[RecordFields | Refused]:
     for name in document:
         if name in _RECORD and name != "task":
             errors.add(f"/{name}", f"{name!r} stands beside 'records'; put it into each record")
-        elif name not in _REQUEST and name not in {"records", "task"}:
+        elif name not in _REQUEST and name not in {"records", "task", "prepared"}:
             errors.add(_pointer("", name), _unknown(name, {*_REQUEST, "records"}))
     given = document["records"]
     if not isinstance(given, list) or not given:
@@ -140,17 +146,30 @@ def _records(document: dict[str, Any], most: int, errors: _Errors) -> list[Recor
     if len(given) > most:
         errors.add("/records", f"{len(given):,} records are more than the {most:,} of one request; send NDJSON")
         return []
-    return [parse_record(value, f"/records/{index}") for index, value in enumerate(given)]
+    return [parse_record(value, f"/records/{index}", prepared=prepared) for index, value in enumerate(given)]
 
 
-def _record(document: Mapping[str, Any], pointer: str, errors: _Errors, known: Set[str] = _RECORD) -> dict[str, Any]:
+def _prepared(document: Mapping[str, Any], mode: Mode, errors: _Errors) -> bool:
+    value = document.get("prepared", False)
+    if not isinstance(value, bool):
+        errors.add("/prepared", f"expected true or false, found {_short(value)}")
+    elif value and mode == "dag":
+        errors.add("/prepared", "a Dag run prepares its records itself; leave it out, or use another mode")
+    return value is True
+
+
+def _record(
+    document: Mapping[str, Any], pointer: str, errors: _Errors, known: Set[str] = _RECORD, *, prepared: bool = False
+) -> dict[str, Any]:
     """A record as a row of the core; what is wrong is in ``errors``.
 
     :param known: names that a misspelt one may have meant.
     """
     row: dict[str, Any] = {}
     for name, value in document.items():
-        if name not in _RECORD:
+        if name == "position" and prepared:
+            row[name] = _position(value, pointer, errors)
+        elif name not in _RECORD:
             errors.add(
                 _pointer(pointer, name), _unknown(name, _RECORD if pointer else {*_RECORD, *_REQUEST, "records"})
             )
@@ -162,12 +181,12 @@ def _record(document: Mapping[str, Any], pointer: str, errors: _Errors, known: S
             row[name] = str(value)
         else:
             errors.add(f"{pointer}/{name}", f"expected a text, found {_short(value)}")
-    _input(document, pointer, row, errors)
+    _input(document, pointer, row, errors, prepared=prepared)
     _features(document.get("features"), f"{pointer}/features", row, errors)
     return row
 
 
-def _input(document: Mapping[str, Any], pointer: str, row: dict[str, Any], errors: _Errors) -> None:
+def _input(document: Mapping[str, Any], pointer: str, row: dict[str, Any], errors: _Errors, *, prepared: bool) -> None:
     given = [name for name in INPUTS if document.get(name) is not None]
     if len(given) != 1:
         found = " and ".join(map(repr, given)) or "none of them"
@@ -175,7 +194,8 @@ def _input(document: Mapping[str, Any], pointer: str, row: dict[str, Any], error
         return
     (name,) = given
     value = document[name]
-    if name == "input" and isinstance(value, dict) and len(value) == 1 and (only := next(iter(value))) in INPUTS[1:]:
+    short = name == "input" and not prepared and isinstance(value, dict) and len(value) == 1
+    if short and (only := next(iter(value))) in INPUTS[1:]:
         name, value, pointer = only, value[only], f"{pointer}/input"
     if name == "input":
         if not isinstance(value, str | dict | list):
@@ -229,6 +249,13 @@ def _number(value: Any, pointer: str, errors: _Errors) -> float:
         errors.add(pointer, f"expected a number from 0, found {_short(value)}")
         return 0.0
     return float(value)
+
+
+def _position(value: Any, pointer: str, errors: _Errors) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        errors.add(f"{pointer}/position", f"expected a whole number from 0, found {_short(value)}")
+        return 0
+    return value
 
 
 def _unknown(name: str, known: Set[str]) -> str:

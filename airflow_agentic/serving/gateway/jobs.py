@@ -230,8 +230,11 @@ def new_job(document: Any, *, client: Client, workflow: str, mode: Any, seconds:
     )
 
 
-def job_document(job: Job) -> dict[str, Any]:
-    """A job as its client sees it."""
+def job_document(job: Job, *, result: bool = True) -> dict[str, Any]:
+    """A job as its client sees it.
+
+    :param result: whether its answers are wanted, too.
+    """
     document: dict[str, Any] = {
         "id": job.id,
         "state": job.state,
@@ -242,7 +245,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "expires": job.expires.isoformat(),
     }
     document |= {} if job.dag_run is None else {"dag_run": job.dag_run}
-    if job.result is not None:
+    if result and job.result is not None:
         document["result"] = job.result
     return document if job.error is None else {**document, "error": dict(job.error)}
 

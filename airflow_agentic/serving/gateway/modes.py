@@ -93,6 +93,9 @@ class Modes:
         if request.single:
             document = await self.answering.one(request.record, served, task=request.task, until=until)
             return {**document, "workflow": served.name}
+        if request.prepared:
+            rows, lost = await self.answering.prepared(request.records, served, task=request.task, until=until)
+            return {**many_document(served.name, rows), "lost": sorted(lost)}
         answers = await self.answering.many(request.records, served, task=request.task, until=until)
         return many_document(served.name, answers)
 
@@ -133,7 +136,7 @@ class Modes:
 
 def many_document(workflow: str, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The answers to several records as one document."""
-    failed = sum("error" in answer for answer in answers)
+    failed = sum(answer.get("error") is not None for answer in answers)
     return {"workflow": workflow, "answers": answers, "records": len(answers), "failed": failed}
 
 

@@ -92,7 +92,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Record": _object(_RECORD, closed=True),
     "OneRecord": _object({**_RECORD, **_REQUEST}, closed=True),
     "ManyRecords": _object(
-        {**_REQUEST, "records": {"type": "array", "minItems": 1, "items": {"anyOf": [TEXT, {"type": "object"}]}}},
+        {
+            **_REQUEST,
+            "records": {"type": "array", "minItems": 1, "items": {"anyOf": [TEXT, {"type": "object"}]}},
+            "prepared": _said(
+                {"type": "boolean"}, "They are preprocessed, as a run's shards; answers are whole rows. Not with dag."
+            ),
+        },
         ["records"],
         closed=True,
     ),
@@ -105,6 +111,16 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "failed": _said(COUNT, "How many of them have an error."),
         },
         ["answers", "records", "failed"],
+    ),
+    "Rows": _object(
+        {
+            "workflow": TEXT,
+            "answers": {"type": "array", "items": {"type": "object"}},
+            "records": COUNT,
+            "failed": COUNT,
+            "lost": _said({"type": "array", "items": TEXT}, "Models that were lost meanwhile."),
+        },
+        ["answers", "records", "failed", "lost"],
     ),
     "Job": _object(
         {
@@ -120,7 +136,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "updated": {"type": "string", "format": "date-time"},
             "expires": {"type": "string", "format": "date-time"},
             "dag_run": TEXT,
-            "result": {"anyOf": [_ref("Answer"), _ref("Answers")]},
+            "result": {"anyOf": [_ref("Answer"), _ref("Answers"), _ref("Rows")]},
             "error": _ref("Problem"),
         },
         ["id", "state", "mode", "workflow", "created", "updated", "expires"],
@@ -169,7 +185,7 @@ _HEADERS: Final = (
 
 Status = int
 _GIVES: Final[dict[tuple[str, str], dict[Status, Schema]]] = {
-    ("post", "/predict"): {200: {"anyOf": [_ref("Answer"), _ref("Answers")]}, 202: _ref("Job")},
+    ("post", "/predict"): {200: {"anyOf": [_ref("Answer"), _ref("Answers"), _ref("Rows")]}, 202: _ref("Job")},
     ("get", "/tasks"): {200: _ref("Tasks")},
     ("get", "/models"): {200: _ref("Models")},
     ("get", "/plans/{workflow}"): {200: _ref("Plan")},
@@ -186,7 +202,7 @@ _MORE: Final[dict[tuple[str, str], tuple[Status, ...]]] = {
     ("post", "/predict"): (400, 408, 409, 413, 415, 422, 429, 500, 502, 504),
     ("get", "/plans/{workflow}"): (404,),
     ("get", "/problems/{name}"): (404,),
-    ("get", "/jobs/{job_id}"): (404,),
+    ("get", "/jobs/{job_id}"): (404, 422),
     ("post", "/jobs/{job_id}/cancel"): (404, 502),
     ("delete", "/jobs/{job_id}"): (404, 502),
 }

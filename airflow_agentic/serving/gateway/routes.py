@@ -95,8 +95,8 @@ def _show(app: FastAPI, views: Views) -> None:
 
 def _jobs(app: FastAPI, modes: Modes) -> None:
     @app.get("/jobs/{job_id}", tags=["jobs"], summary="What became of a job")
-    async def job(job_id: str, request: Request) -> HttpResponse:
-        return Json(job_document(await modes.jobs.job(job_id, client_of(request))))
+    async def job(job_id: str, request: Request, result: bool = True) -> HttpResponse:  # a query parameter
+        return Json(job_document(await modes.jobs.job(job_id, client_of(request)), result=result))
 
     @app.post("/jobs/{job_id}/cancel", tags=["jobs"], summary="End a job; one that is closed stays as it is")
     async def cancel(job_id: str, request: Request) -> HttpResponse:

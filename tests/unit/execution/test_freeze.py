@@ -89,6 +89,15 @@ def test_a_model_whose_artifact_is_not_there_is_unhealthy(tmp_path: Path) -> Non
     assert "net.onnx" in str(info.why_unhealthy)
 
 
+def test_what_another_process_answers_need_not_run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = snapshot(compiled("net", onnx(tmp_path)))
+    monkeypatch.setitem(freeze._MODULES, "onnx", ("no_such_module_at_all", "onnx"))
+    here = snapshot(compiled("net", onnx(tmp_path)), elsewhere=True)
+    assert here.models["net"] == there.models["net"]
+    (tmp_path / "net.onnx").unlink()
+    assert snapshot(compiled("net", onnx(tmp_path)), elsewhere=True).models["net"].healthy
+
+
 def test_a_framework_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(freeze._MODULES, "onnx", ("no_such_module_at_all", "onnx"))
     info = snapshot(compiled("net", onnx(tmp_path))).models["net"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from airflow_agentic.spec.service import ServiceSpec, TokenReference, layered
+from airflow_agentic.spec.service import GatewaySpec, ServiceSpec, TokenReference, layered
 
 
 def test_one_url_is_a_list_of_one() -> None:
@@ -36,6 +36,27 @@ def test_what_cannot_be_is_refused(said: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         ServiceSpec.model_validate(said)
     assert caught.value.errors()[0]["msg"] == f"Value error, {message}"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"url": ["http://a", "http://b"]},
+            "is one gateway's: jobs are asked for where they were made\nkeep one of them",
+        ),
+        ({"deferrable": False}, "names no gateway\nwrite url: http://HOST:8000, or connection: NAME"),
+    ],
+)
+def test_a_gateway_is_one(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        GatewaySpec.model_validate(said)
+    assert caught.value.errors()[0]["msg"] == f"Value error, {message}"
+
+
+def test_how_a_gateway_is_asked_is_what_was_said_of_it() -> None:
+    said = {"connection": "gateway", "timeout": 5.0}
+    assert GatewaySpec.model_validate({**said, "deferrable": False}).service.stated == said
 
 
 def test_a_later_layer_wins_key_by_key() -> None:

@@ -318,6 +318,11 @@ def test_further_short_forms_of_a_workflow() -> None:
         ),
         (
             "use: c",
+            "use: c\ngateway: {connection: answers}",
+            "flow.yaml:9:10  gateway: answers the one Airflow task of a compact Dag\n    write layout: compact",
+        ),
+        (
+            "use: c",
             "use: c\nschedule: x",
             f"flow.yaml:9:1  schedule: 'schedule' is not a key here\n    {KNOWN}",
         ),

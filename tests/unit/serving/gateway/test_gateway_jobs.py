@@ -53,6 +53,18 @@ async def test_an_async_request_is_a_job_that_is_answered_later() -> None:
     assert job["result"] == direct
 
 
+async def test_a_job_is_shown_without_its_answers_where_they_are_not_wanted() -> None:
+    async with gateway() as app, client_of(app) as client:
+        app.modes.jobs.start()
+        job_id = (await client.post("/predict", json={**FINE, "mode": "async"})).json()["id"]
+        job = await closed(client, job_id)
+        short = (await client.get(f"/jobs/{job_id}?result=false")).json()
+        wrong = await client.get(f"/jobs/{job_id}?result=perhaps")
+    assert {**short, "result": job["result"]} == job
+    assert "result" not in short
+    assert (wrong.status_code, wrong.json()["type"]) == (422, "/problems/invalid-request")
+
+
 async def test_a_job_that_has_no_answer_has_the_problem() -> None:
     async with gateway(World(lost=frozenset("abc"))) as app, client_of(app) as client:
         app.modes.jobs.start()

@@ -8,6 +8,8 @@ import pytest
 from executing import World
 from gateways import asking, moods
 
+from airflow_agentic import tables
+
 JSON = {"content-type": "application/json"}
 
 
@@ -175,3 +177,50 @@ async def test_models_that_are_lost_are_the_gateways_fault_and_may_come_back() -
         "1",
     )
     assert [one["error"] for one in problem["answer"]["route"]["predictions"]] == ["model_unavailable"] * 3
+
+
+async def test_prepared_records_are_answered_with_whole_rows() -> None:
+    rows = [{"record_id": "a", "position": 7, "text": "fine"}, {"record_id": "b", "text": 1}]
+    async with asking() as client:
+        answered = (await client.post("/predict", json={"workflow": "moods", "prepared": True, "records": rows})).json()
+        shown = (await client.post("/predict", json={"workflow": "moods", "records": ["fine"]})).json()["answers"][0]
+    whole, bad = answered["answers"]
+    assert set(whole) == set(tables.ANSWER.names)
+    assert (whole["label"], whole["error"], whole["predictions"][0]["node"]) == (shown["label"], None, "main.a")
+    assert bad["error"]["code"] == "bad_record"
+    assert {**answered, "answers": 2} == {"workflow": "moods", "answers": 2, "records": 2, "failed": 1, "lost": []}
+
+
+async def test_models_that_are_lost_on_prepared_records_are_named() -> None:
+    async with asking(World(lost=frozenset("c"))) as client:
+        document = {"workflow": "moods", "prepared": True, "records": ["fine"]}
+        assert (await client.post("/predict", json=document)).json()["lost"] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "detail"),
+    [
+        ({"prepared": 1, "records": ["x"]}, "/prepared", "expected true or false, found 1"),
+        (
+            {"prepared": True, "mode": "dag", "records": ["x"]},
+            "/prepared",
+            "a Dag run prepares its records itself; leave it out, or use another mode",
+        ),
+        (
+            {"prepared": True, "input": "x"},
+            "/prepared",
+            "'prepared' is no field; columns of your own stand under 'features'",
+        ),
+    ],
+)
+async def test_what_cannot_be_prepared(document: dict[str, Any], pointer: str, detail: str) -> None:
+    async with asking() as client:
+        answer = await client.post("/predict", json=document)
+    assert (answer.status_code, answer.json()["errors"]) == (422, [{"pointer": pointer, "detail": detail}])
+
+
+async def test_a_prepared_record_with_a_wrong_place_is_one_error() -> None:
+    async with asking() as client:
+        document = {"prepared": True, "records": [{"text": "x", "position": -1}]}
+        (answer,) = (await client.post("/predict", json=document)).json()["answers"]
+    assert answer["error"]["message"].endswith("/records/0/position: expected a whole number from 0, found -1")

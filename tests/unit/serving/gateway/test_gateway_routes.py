@@ -65,6 +65,7 @@ async def test_tasks_models_and_plans() -> None:
     assert [node["id"] for node in plan["nodes"]] == [
         "preprocess", "route", "main.a", "main.b", "main.c", "aggregate", "publish"
     ]  # fmt: skip
+    assert len({node["digest"] for node in plan["nodes"]}) == 7
     assert plan["drawing"].startswith("preprocess ─ route ─")
 
 
