@@ -40,11 +40,13 @@ def open_local(path: str) -> IO[bytes]:
     raise OSError(errno.EINVAL, "It is a pipe, socket or device, not a regular file", path)
 
 
-def read(uri: str, *, most: int = MAX_BYTES) -> bytes:
+def read(uri: str, *, most: int | None = None) -> bytes:
     """The content of a local path or a URI that fsspec reads.
 
-    :raises RecordError: ``unreadable``; ``too_large``, it has more than ``most`` bytes.
+    :param most: bytes; :data:`MAX_BYTES` by default.
+    :raises RecordError: ``unreadable``; ``too_large``, it has more than that.
     """
+    most = MAX_BYTES if most is None else most
     try:
         if "://" not in uri:
             with open_local(uri) as file:

@@ -279,6 +279,16 @@ def _params() -> dict[str, Any]:
             title="At most this many records",
             description="Empty: all of them.",
         ),
+        "records": Param(
+            None,
+            type=["null", "array"],
+            items={"type": ["string", "object"]},
+            maxItems=1000,
+            title="Records as JSON",
+            description="Texts, and objects with one of text, uri, bytes (base64) or input; also record_id, task, and "
+            "feature columns. Instead of the workflow's input.",
+            section="Records",
+        ),
         "on_error": Param(
             "keep",
             type="string",

@@ -1,7 +1,8 @@
 """The gateway: what ``POST /predict`` adds to a model's answer, and what becomes of twice the load that it can bear.
 
 *Added*: one client asks for one text after the other, in turns of the model server itself and of the gateway, whose
-workflow has the same model at the same server; the difference of the medians. Servers have one core, the client one.
+workflow has the same model at the same server; the difference of the medians. Floor: the model server alone. Servers
+have one core, the client one.
 
 *Overload*: a cascade over three models, all in one model server. First the rate that 32 connections in a closed loop
 reach, and the latency at a tenth of it; then for five minutes twice that rate, in an open loop with constant arrivals:
