@@ -174,6 +174,12 @@ class Batcher:
         """How long what waits now, and is in hand, will take, as far as earlier batches tell."""
         return max(0.1, sum(one.rows for one in (*self._in_hand, *self._queue)) * self.row_seconds)
 
+    async def settle(self, seconds: float) -> None:
+        """Wait until the batch in hand has ended, but not longer than ``seconds``."""
+        pending = [waiting.future for waiting in self._in_hand if not waiting.future.done()]
+        if pending:
+            await asyncio.wait(pending, timeout=seconds)
+
     async def close(self) -> None:
         """Answer what waits, then end."""
         while pending := [one.future for one in (*self._queue, *self._in_hand) if not one.future.done()]:

@@ -37,6 +37,8 @@ STABLE_SECONDS: Final = 60.0
 """A model that answered for so long and then died is loaded again at once."""
 END_SECONDS: Final = 6.0
 """How long an end of a model is waited for; a child process that does not end by itself is killed after five."""
+LAST_WORDS_SECONDS: Final = 1.0
+"""How long the batch that a dead process had may take to say why it failed."""
 DIRECT_SECONDS: Final = 0.001
 """An inline model that takes longer runs in its thread, so that it holds up no other request."""
 SLOW_CALLS: Final = 5
@@ -228,6 +230,8 @@ class ServedModel:
     async def _restart(self) -> None:
         """Load it again, at once if it had answered for long, else after a pause that grows."""
         log.error("model %r: %s; it is loaded again", self.card.name, self.why)
+        if self._batcher is not None:
+            await self._batcher.settle(LAST_WORDS_SECONDS)
         await self._end(self._unavailable())
         self._failures = 0 if self._clock() - self._ready_since > STABLE_SECONDS else self._failures + 1
         while self.state == "restarting":
