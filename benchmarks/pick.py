@@ -14,10 +14,7 @@ since neither waits for anything.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import time
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -27,7 +24,8 @@ from airflow_agentic.routing.decision import Candidate, Pick, To
 from airflow_agentic.routing.eligibility import Asked
 from airflow_agentic.routing.pick import Picker, compile_pick
 from airflow_agentic.spec.pattern import PolicyName
-from benchmarks.base import WORK, Result, in_python, without_gc
+from benchmarks import servers
+from benchmarks.base import Result, in_python, without_gc
 
 MODELS: Final = 1000
 RECORDS: Final = 5000
@@ -44,7 +42,7 @@ def run() -> list[Result]:
     ours: dict[str, list[float]] = {policy: [] for policy in picks}
     theirs: list[dict[str, float]] = []
     version = ""
-    python = litellm_python()
+    python = servers.peer("litellm", "litellm")
     for _ in range(TURNS):
         found = in_python("benchmarks.litellm_pick", str(MODELS), python=str(python))
         version = found.pop("version")
@@ -118,22 +116,3 @@ def microseconds(pick: Picker, asked: list[Asked]) -> float:
         for number, one in enumerate(asked):
             pick(one, record_id="r", position=number)
         return (time.process_time() - start) * 1e6 / len(asked)
-
-
-def litellm_python() -> Path:
-    """The Python of an environment that has LiteLLM and nothing of ours; made once."""
-    folder = WORK / "litellm"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        uv = shutil.which("uv")
-        if uv is not None:
-            commands = [
-                [uv, "venv", "--clear", str(folder)],
-                [uv, "pip", "install", "--python", str(python), "litellm"],
-            ]
-        else:
-            commands = [["python3", "-m", "venv", str(folder)], [str(python), "-m", "pip", "install", "litellm"]]
-        for command in commands:
-            subprocess.run(command, check=True, capture_output=True)
-        (folder / "ready").touch()
-    return python

@@ -48,7 +48,7 @@ def served(command: Path, folder: Path, models: Mapping[str, Mapping[str, Any]])
         )
     url = f"http://127.0.0.1:{http}"
     try:
-        _wait(process, f"{url}/v2/health/ready", folder / "log")
+        wait_until_ready(process, f"{url}/v2/health/ready", folder / "log")
         yield url
     finally:
         process.terminate()
@@ -59,7 +59,8 @@ def served(command: Path, folder: Path, models: Mapping[str, Mapping[str, Any]])
             process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Until a server answers ``url``; one that ends first, or takes too long, has said why in ``log``."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -67,7 +68,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise RuntimeError(f"MLServer did not become ready:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"the server did not become ready:\n{log.read_text()[-3000:]}")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -5,22 +5,19 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from example_project import ROOT, copy_project
+from mlserver_environment import wait_until_ready
 from services import require
 
 from airflow_agentic.project import Workflow
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(300)]
 
-START_SECONDS = 120.0
 TOLERANCE = 1e-6
 HEAD = "apiVersion: airflow-agentic/v1\nkind: Workflow\nname: {name}\nserves: []\n"
 ROUTES = (
@@ -45,22 +42,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [*command, f"--project={ROOT / 'dags'}", f"--port={port}"], stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        wait(process, f"http://127.0.0.1:{port}/v2/health/ready", log)
+        wait_until_ready(process, f"http://127.0.0.1:{port}/v2/health/ready", log)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
-
-
-def wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            with urlopen(url, timeout=5):
-                return
-        except (URLError, OSError):
-            time.sleep(0.2)
-    raise RuntimeError(f"the model server did not become ready:\n{log.read_text()}")
 
 
 def answers(project: Path, name: str, said: str = "") -> list[dict[str, Any]]:
