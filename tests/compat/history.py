@@ -89,8 +89,8 @@ class History:
         self.frozen["before"] = self.environment.frozen()
 
     def install(self, wheel: Path) -> None:
-        """Install the wheel with what models in pods need, and write Dags that use it."""
-        self.environment.install(f"{wheel}[kubernetes]")
+        """Install the wheel with what models in pods and behind services need, and write Dags that use it."""
+        self.environment.install(f"{wheel}[kubernetes,serving]")
         self.frozen["with"] = self.environment.frozen()
         airflow_extras.add(self.dags)
         (self.dags / f"{MAINTENANCE}.py").write_text(UPKEEP)

@@ -18,7 +18,7 @@ from scripts.airflow_server import AirflowServer, AirflowServerError
 
 pytestmark = [pytest.mark.airflow, pytest.mark.matrix, pytest.mark.timeout(900)]
 
-ADDED: Final = {OURS, "cel-expr-python", "numpy", "obstore", "pyarrow"}
+ADDED: Final = {OURS, "cel-expr-python", "numpy", "obstore", "orjson", "pyarrow"}
 """Beside what an Airflow with a few providers has already."""
 EXAMPLES: Final = {path.stem for path in (Path(__file__).parents[2] / "dags" / "workflows").glob("*.yaml")}
 SHOWN: Final = {*EXAMPLES, "agentic_maintenance"}
@@ -64,10 +64,28 @@ def state(server: AirflowServer, runs: dict[str, str], name: str) -> str:
     return str(server.wait_run(name, runs[name])["state"])
 
 
+def succeeded(server: AirflowServer, runs: dict[str, str], name: str) -> bool:
+    """Whether a finished run did; where it did not, the logs of its failed tasks are in the error."""
+    if state(server, runs, name) == "success":
+        return True
+    failed = [each for each in server.tasks(name, runs[name]) if each["state"] == "failed"]
+    logs = [
+        server.task_log(name, runs[name], each["task_id"], try_number=each["try_number"], map_index=each["map_index"])
+        for each in failed
+    ]
+    raise AssertionError("\n".join([f"{name} did not succeed", *logs]))
+
+
 def labels(server: AirflowServer, runs: dict[str, str], name: str, task: str) -> dict[str, str | None]:
     """The published answers' labels, by record."""
     found = read_answers(server.xcom(name, runs[name], task)["uri"])
     return {answer["record_id"]: answer["label"] for answer in found}
+
+
+def passes(installed: History, *paths: str) -> None:
+    """These unit tests of ours do inside that Airflow, none left out."""
+    said = installed.environment.test(*(f"tests/unit/{path}" for path in paths))
+    assert re.search(r"^\d+ passed(?!.*(?:skipped|failed))", said.splitlines()[-1].strip("= "))
 
 
 def listed(said: str) -> list[dict[str, Any]]:
@@ -120,10 +138,15 @@ def test_the_commands(installed: History, there: bool) -> None:
 
 @pytest.mark.feature("`runner: kubernetes`")
 def test_models_in_pods(installed: History, there: bool) -> None:
-    said = installed.environment.test("tests/unit/operators", "tests/unit/dagbuilder/test_pods.py")
-
     assert there
-    assert re.search(r"^\d+ passed", said.splitlines()[-1].strip("= "))
+    names = ("kubernetes", "pod", "warm_operator")
+    passes(installed, *(f"operators/test_{name}.py" for name in names), "dagbuilder/test_pods.py")
+
+
+@pytest.mark.feature("`runner: service`, a compact Dag at a gateway")
+def test_models_behind_services(installed: History, there: bool) -> None:
+    assert there
+    passes(installed, "operators/test_service_operator.py", "operators/test_workflow_at_gateway.py")
 
 
 @pytest.mark.feature("`airflow.sdk.conf`")
@@ -231,7 +254,7 @@ def test_the_trigger_form(server: AirflowServer, runs: dict[str, str], there: bo
 def test_route_is_a_branch(server: AirflowServer, runs: dict[str, str], facts: dict[str, Any], there: bool) -> None:
     assert facts["sdk"]["BaseBranchOperator"] is there
     assert facts["compat"]["BaseBranchOperator"].startswith("airflow.sdk." if there else "airflow.providers.standard.")
-    assert state(server, runs, "reviews") == "success"
+    assert succeeded(server, runs, "reviews")
     assert labels(server, runs, "reviews", "publish") == LABELS
 
 
@@ -240,7 +263,7 @@ def test_a_window_is_an_interval(
     server: AirflowServer, runs: dict[str, str], facts: dict[str, Any], there: bool
 ) -> None:
     assert facts["sdk"]["CronDataIntervalTimetable"] is there
-    assert state(server, runs, "daily") == "success"
+    assert succeeded(server, runs, "daily")
     assert server.xcom("daily", runs["daily"], "workflow")["records"] == 1
 
 
@@ -258,7 +281,7 @@ def test_the_decorator_gets_its_arguments(
     server: AirflowServer, runs: dict[str, str], facts: dict[str, Any], there: bool
 ) -> None:
     assert facts["compat"]["determine_kwargs"].startswith("airflow.sdk." if there else "airflow.utils.")
-    assert state(server, runs, "own") == "success"
+    assert succeeded(server, runs, "own")
     assert list(labels(server, runs, "own", "decorated").values()) == ["positive", "positive"]
 
 
@@ -293,7 +316,7 @@ def test_a_workflow_in_a_git_bundle(
     assert there
     run = server.request("GET", f"/api/v2/dags/{BUNDLED}/dagRuns/{runs[BUNDLED]}")
     assert run["bundle_version"] == installed.commit
-    assert state(server, runs, BUNDLED) == "success"
+    assert succeeded(server, runs, BUNDLED)
     assert list(labels(server, runs, BUNDLED, "workflow").values()) == ["positive", "negative"]
 
 
@@ -302,7 +325,7 @@ def test_a_teams_workflow(server: AirflowServer, runs: dict[str, str], installed
     if there:
         assert TEAM in installed.together().command("teams", "list")
         assert installed.settings()["AIRFLOW__CORE__MULTI_TEAM"] == "True"
-    assert state(server, runs, BUNDLED) == "success"
+    assert succeeded(server, runs, BUNDLED)
 
 
 @pytest.mark.feature("`maintenance_dag()`")
@@ -327,7 +350,7 @@ def test_the_runs_are_listed(
 
 
 def test_somebody_elses_dag_runs_beside_ours(server: AirflowServer, runs: dict[str, str]) -> None:
-    assert state(server, runs, "plain") == "success"
+    assert succeeded(server, runs, "plain")
 
 
 def test_nothing_wants_to_write_into_the_dags_folder(server: AirflowServer, runs: dict[str, str]) -> None:

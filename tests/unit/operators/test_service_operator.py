@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from aiohttp import web
-from airflow.sdk.exceptions import TaskDeferred
 from builders import card, compiled
+from deferral import TaskDeferred
 from executing import MOODS, World, comparable, coordinated, records
 from oip_server import OipServer, records_of
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 from builders import workflow
+from deferral import TaskDeferred
 from executing import CARDS, World
 from gateways import in_thread
 
