@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -59,17 +59,14 @@ class Asking:
         except Exception as problem:  # noqa: BLE001  # as of a local model: what an array brings about is its record's
             return await self._apart(records, problem)
 
-    async def answer_alone(self, records: pa.Table) -> Answer:
-        """The row of :meth:`answer` to one record."""
+    async def answer_alone(self, record: Mapping[str, Any]) -> Answer:
+        """The row of :meth:`answer` to one record, both in plain values; for a codec that can."""
         codec = self._codec
-        if not codec.alone:
-            row: Answer = (await self.answer(records)).to_pylist()[0]
-            return row
         try:
             if codec.blocks:
-                encoded = await asyncio.to_thread(codec.encode_alone, records)
+                encoded = await asyncio.to_thread(codec.encode_alone, record)
             else:
-                encoded = codec.encode_alone(records)
+                encoded = codec.encode_alone(record)
             return codec.decode_alone(await self._ask(encoded))
         except ServiceRefusedError as error:
             if error.status not in OF_THE_RECORDS:

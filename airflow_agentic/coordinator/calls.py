@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_agentic import tables
 from airflow_agentic.exceptions import AgenticError, ModelUnavailableError
+from airflow_agentic.pipeline.combine_one import BLANK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import pyarrow as pa
 
     from airflow_agentic.coordinator.pool import Pool
+    from airflow_agentic.pipeline.plain import PlainRecords
     from airflow_agentic.plan.ir import Infer
     from airflow_agentic.spec.model import ModelCard
 
 ATTEMPTS = 2
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -50,6 +54,22 @@ class Calls:
         if not len(records):
             return tables.PREDICTION.empty_table()
         card = self.cards[node.id]
+        found = await self._tried(node, lambda timeout: self.pool.predict(card, records, timeout=timeout))
+        if not isinstance(found, AgenticError):
+            return found
+        names = records.select(["row", "record_id"]).to_pylist()
+        return tables.table(_failed(names, node.model, card.version, found), tables.PREDICTION)
+
+    async def predict_few(self, node: Infer, records: PlainRecords) -> list[dict[str, Any]]:
+        """:meth:`predict` in plain values: rows of ``tables.PREDICTION``."""
+        card = self.cards[node.id]
+        found = await self._tried(node, lambda timeout: self.pool.predict_few(card, records, timeout=timeout))
+        if not isinstance(found, AgenticError):
+            return found
+        return _failed(records.rows, node.model, card.version, found)
+
+    async def _tried(self, node: Infer, ask: Callable[[float | None], Awaitable[T]]) -> T | AgenticError:
+        """What ``ask`` gives, called with the seconds that are left; else why it gave nothing."""
         failure: AgenticError = ModelUnavailableError(f"no time was left for {node.model!r}")
         until = self._until(node)
         for _ in range(ATTEMPTS):
@@ -57,7 +77,7 @@ class Calls:
             if timeout is not None and timeout <= 0:
                 break
             try:
-                return await self.pool.predict(card, records, timeout=timeout)
+                return await ask(timeout)
             except AgenticError as error:
                 failure = error
                 if not error.retryable:
@@ -65,7 +85,7 @@ class Calls:
         in_time = until is None or self.clock() < until  # a deadline that the plan states is no loss
         if failure.retryable and in_time:
             self.lost.add(node.model)
-        return _failed(records, node.model, card.version, failure)
+        return failure
 
     def _until(self, node: Infer) -> float | None:
         """When this node must be done: at the end of its share of what is left, or of an ensemble's own deadline."""
@@ -75,12 +95,10 @@ class Calls:
         return min(bounds, default=None)
 
 
-def _failed(records: pa.Table, model: str, version: str, failure: AgenticError) -> pa.Table:
+def _failed(
+    records: Sequence[Mapping[str, Any]], model: str, version: str, failure: AgenticError
+) -> list[dict[str, Any]]:
     """What a lost unit is in a Dag run: rows that are ``model_unavailable``, here with the reason."""
     said = tables.error("model_unavailable", str(failure), retryable=failure.retryable)
-    pairs = zip(records.column("row").to_pylist(), records.column("record_id").to_pylist(), strict=True)
-    rows = [
-        {"row": row, "record_id": record, "model": model, "model_version": version, "error": said}
-        for row, record in pairs
-    ]
-    return tables.table(rows, tables.PREDICTION)
+    named = {**BLANK, "model": model, "model_version": version, "error": said}
+    return [{**named, "row": record["row"], "record_id": record["record_id"]} for record in records]

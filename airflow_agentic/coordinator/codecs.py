@@ -43,8 +43,8 @@ class Codec(Protocol):
     def request(self, encoded: Any) -> InferRequest:
         """What is asked."""
 
-    def encode_alone(self, records: pa.Table) -> Any:
-        """As :meth:`encode` of one record."""
+    def encode_alone(self, record: Mapping[str, Any]) -> Any:
+        """As :meth:`encode` of one record, in plain values."""
 
     def decode_alone(self, arrays: Arrays) -> Answer:
         """As :meth:`decode` of one record, the row itself."""
@@ -83,12 +83,12 @@ class RecordCodec:
         except _NO_ANSWERS as error:
             raise self._no_answers(error) from error
 
-    def encode_alone(self, records: pa.Table) -> Any:
+    def encode_alone(self, record: Mapping[str, Any]) -> Any:
         """The one record, for :meth:`request`.
 
         :raises RecordError: it cannot be sent.
         """
-        return record_tensors.from_record(self._card, records)
+        return record_tensors.from_record(self._card, record)
 
     def decode_alone(self, arrays: Arrays) -> Answer:
         """A response to one record, as a row of ``tables.RESULT``."""
@@ -131,7 +131,7 @@ class TensorCodec:
         """See :class:`Codec`."""
         return self._decode(arrays, encoded)
 
-    def encode_alone(self, records: pa.Table) -> Any:
+    def encode_alone(self, record: Mapping[str, Any]) -> Any:
         """It has none."""
         raise NotImplementedError
 

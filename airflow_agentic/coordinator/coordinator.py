@@ -92,7 +92,7 @@ class Coordinator:
         calls = self._calls(deadline)
         if self._are_few(len(records.rows), records.schema):
             return await self._answer_few(records, calls)
-        answers: list[dict[str, Any]] = (await self._answer_batch(records.table(), calls)).to_pylist()
+        answers: list[dict[str, Any]] = (await self._answer_batch(records.table, calls)).to_pylist()
         return answers
 
     def _are_few(self, count: int, schema: pa.Schema) -> bool:

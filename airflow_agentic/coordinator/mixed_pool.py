@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_agentic.exceptions import MissingExtraError
 from airflow_agentic.spec.service import ServiceSpec
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_agentic.coordinator.pool import Pool
     from airflow_agentic.coordinator.service_pool import Connect
+    from airflow_agentic.pipeline.plain import PlainRecords
     from airflow_agentic.plan.ir import Plan
     from airflow_agentic.spec.model import ModelCard
 
@@ -68,6 +69,12 @@ class MixedPool:
     async def predict(self, card: ModelCard, records: pa.Table, *, timeout: float | None) -> pa.Table:
         """Answer ``records`` (``tables.PREDICTION``)."""
         return await self._of(card).predict(card, records, timeout=timeout)
+
+    async def predict_few(
+        self, card: ModelCard, records: PlainRecords, *, timeout: float | None
+    ) -> list[dict[str, Any]]:
+        """:meth:`predict` in plain values."""
+        return await self._of(card).predict_few(card, records, timeout=timeout)
 
     async def prepare(self, card: ModelCard) -> None:
         """See :class:`~airflow_agentic.coordinator.pool.Pool`."""

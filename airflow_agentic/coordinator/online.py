@@ -11,16 +11,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from airflow_agentic.execution.nodes_one import OneState, aggregate_one, control_one, given_one, unfed_one
+from airflow_agentic.pipeline.plain import PlainRecords
 from airflow_agentic.plan.ir import Infer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
-
     from airflow_agentic.coordinator.calls import Calls
     from airflow_agentic.execution.nodes_one import OnePlan
-    from airflow_agentic.pipeline.plain import PlainRecords
 
 
 class OnlineExecution:
@@ -35,8 +33,8 @@ class OnlineExecution:
         self.states = [OneState(plan, record) for record in records.rows]
         self.waiting = plan.nodes
         self.done: set[str] = set()
-        self.given: dict[tuple[int, ...], pa.Table] = {}
-        """Tables of records as they came, by their places."""
+        self.given: dict[tuple[int, ...], PlainRecords] = {}
+        """Records as they came, by their places."""
 
     async def run(self) -> list[dict[str, Any]]:
         """The answers: rows of ``tables.ANSWER``, in order."""
@@ -88,30 +86,21 @@ class OnlineExecution:
             else:
                 state.predictions[node.id] = unfed_one(node, state, record)
         if asked:
-            predicted = await self.calls.predict(node, self._table(node, asked))
-            for (place, (_, reason)), values in zip(asked.items(), plain_predictions(predicted), strict=True):
-                values["reason"] = reason
-                self.states[place].predictions[node.id] = values
+            predicted = await self.calls.predict_few(node, self._given(node, asked))
+            for (place, (_, reason)), values in zip(asked.items(), predicted, strict=True):
+                self.states[place].predictions[node.id] = {**values, "reason": reason}
         self.done.add(node.id)
 
-    def _table(self, node: Infer, asked: Mapping[int, tuple[Mapping[str, Any], str | None]]) -> pa.Table:
-        """What the model is given: several are often given the same."""
+    def _given(self, node: Infer, asked: Mapping[int, tuple[Mapping[str, Any], str | None]]) -> PlainRecords:
+        """What the model is given: several are often given the same, whose table is then made once."""
         places = tuple(asked)
-        table = self.given.get(places) if node.feed is None else None
-        if table is None:
-            table = self.tables.table([{**record, "row": place} for place, (record, _) in asked.items()])
+        given = self.given.get(places) if node.feed is None else None
+        if given is None:
+            rows = [{**record, "row": place} for place, (record, _) in asked.items()]
+            given = PlainRecords(rows, self.tables.schema, self.tables)
         if node.feed is None:
-            self.given[places] = table
-        return table
-
-
-def plain_predictions(predictions: pa.Table) -> list[dict[str, Any]]:
-    """Predictions in plain values; most columns of few rows are null."""
-    if predictions.num_rows > 1:
-        rows: list[dict[str, Any]] = predictions.to_pylist()
-        return rows
-    columns = zip(predictions.column_names, predictions.columns, strict=True)
-    return [{name: None if column.null_count else column.chunk(0)[0].as_py() for name, column in columns}]
+            self.given[places] = given
+        return given
 
 
 def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_agentic.exceptions import ModelUnavailableError
+from airflow_agentic.pipeline.plain import plain_rows
 from airflow_agentic.runtime import ModelProcess, Predictor, predict_records, start
 from airflow_agentic.spec.model import ModelCard
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+
+    from airflow_agentic.pipeline.plain import PlainRecords
 
 Start = Callable[[ModelCard], Predictor]
 
@@ -40,6 +43,14 @@ class Pool(Protocol):
 
         :raises ModelUnavailableError: nothing answered in time; the same call may succeed later.
         :raises ModelError: the model cannot answer at all.
+        """
+
+    async def predict_few(
+        self, card: ModelCard, records: PlainRecords, *, timeout: float | None
+    ) -> list[dict[str, Any]]:
+        """:meth:`predict` in plain values: rows of ``tables.PREDICTION``.
+
+        :param records: with ``row``.
         """
 
     async def prepare(self, card: ModelCard) -> None:
@@ -142,6 +153,12 @@ class ModelPool:
         if model.caller is task and not self.patient and isinstance(model.predictor, ModelProcess):
             model.predictor.kill()  # one that is still being loaded is left alone: the next call will want it
         raise ModelUnavailableError(f"{card.name!r} did not answer within {timeout:.3g} s")
+
+    async def predict_few(
+        self, card: ModelCard, records: PlainRecords, *, timeout: float | None
+    ) -> list[dict[str, Any]]:
+        """:meth:`predict` in plain values; models take tables."""
+        return plain_rows(await self.predict(card, records.table, timeout=timeout))
 
     async def prepare(self, card: ModelCard) -> None:
         """Load the model, unless it is loaded.

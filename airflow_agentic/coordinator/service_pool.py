@@ -11,7 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +20,16 @@ from airflow_agentic.coordinator.asking import Asking
 from airflow_agentic.coordinator.codecs import Codec, RecordCodec, TensorCodec
 from airflow_agentic.exceptions import ModelUnavailableError
 from airflow_agentic.openinference.client import ServiceClient
-from airflow_agentic.runtime.batching import ROW, cuts, prediction_of, predictions
+from airflow_agentic.pipeline.plain import plain_rows
+from airflow_agentic.runtime.batching import ROW, cuts, plain_prediction, predictions
 from airflow_agentic.spec.service import ServiceSpec, layered
 from airflow_agentic.tables import RESULT
 
 if TYPE_CHECKING:
+    from airflow_agentic.pipeline.plain import PlainRecords
     from airflow_agentic.spec.model import ModelCard
+
+T = TypeVar("T")
 
 URL_VARIABLE: Final = "AIRFLOW_AGENTIC_SERVICE_URL"
 """Base URLs, by comma, of a service for which neither card nor workflow names any: each ``URL``, or ``MODEL=URL`` for
@@ -97,14 +101,27 @@ class ServicePool:
         :raises ServiceRefusedError: no server has the model, or takes our token.
         :raises ModelUnavailableError: none answered in time.
         """
-        name = card.name
+        return await self._unless_killed(card.name, self._answer(card, records, self._until(timeout)))
+
+    async def predict_few(
+        self, card: ModelCard, records: PlainRecords, *, timeout: float | None
+    ) -> list[dict[str, Any]]:
+        """:meth:`predict` in plain values; one record goes without Arrow."""
+        return await self._unless_killed(card.name, self._answer_few(card, records, self._until(timeout)))
+
+    async def _unless_killed(self, name: str, answering: Coroutine[Any, Any, T]) -> T:
+        """``answering``, counted as a call of the model ``name``.
+
+        :raises ModelUnavailableError: :meth:`kill` was called.
+        """
         caller = asyncio.current_task()
         if self._told_to_stop() or caller is None:
+            answering.close()
             raise ModelUnavailableError(f"{name!r} was not asked: whoever runs this was told to stop")
         self._under_way[name] = self._under_way.get(name, 0) + 1
         self._callers[caller] = caller.get_loop()
         try:
-            return await self._answer(card, records, None if timeout is None else self._clock() + timeout)
+            return await answering
         except asyncio.CancelledError:
             if not self._told_to_stop():
                 raise
@@ -150,10 +167,6 @@ class ServicePool:
         client = self.client(card.name)
         asking = Asking(card, await self._codec(card, client, until), client, until, self._clock)
         count = records.num_rows
-        if count == 1:
-            began = self._clock()
-            answer = await asking.answer_alone(records)
-            return prediction_of(asking.answered_by, records, answer, (self._clock() - began) * 1000.0)
         inputs = records.drop_columns([ROW]) if ROW in records.column_names else records
         latencies = np.empty(count)
         parts: dict[int, pa.Table] = {}
@@ -168,6 +181,21 @@ class ServicePool:
         await _together([work(waiting) for _ in range(min(client.capacity, max(1, -(-count // card.batch.rows))))])
         found = pa.concat_tables([parts[start] for start in sorted(parts)]) if parts else RESULT.empty_table()
         return predictions(asking.answered_by, records, found, latencies)
+
+    async def _answer_few(self, card: ModelCard, records: PlainRecords, until: float | None) -> list[dict[str, Any]]:
+        client = self.client(card.name)
+        codec = await self._codec(card, client, until)
+        if len(records.rows) != 1 or not codec.alone:
+            return plain_rows(await self._answer(card, records.table, until))
+        (record,) = records.rows
+        asking = Asking(card, codec, client, until, self._clock)
+        began = self._clock()
+        answer = await asking.answer_alone(record)
+        made = plain_prediction(asking.answered_by, answer, (self._clock() - began) * 1000.0)
+        return [{"row": record["row"], "record_id": record["record_id"], **made}]
+
+    def _until(self, timeout: float | None) -> float | None:
+        return None if timeout is None else self._clock() + timeout
 
     def _told_to_stop(self) -> bool:
         return self._killed

@@ -119,7 +119,7 @@ class OnePlan:
         return made
 
     def _preprocess_table(self, records: PlainRecords) -> PlainRecords:
-        table = records.table()
+        table = records.table
         for step in self.steps:
             table = step.apply(table)
         return PlainRecords.of(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,19 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlainRecords:
-    """Few records, as ``to_pylist`` gives them, and the schema of their table."""
+    """Few records, as ``to_pylist`` gives them, and the schema of their table.
+
+    :param tables: makes tables of this schema, where somebody has one already.
+    """
 
     rows: Sequence[Mapping[str, Any]]
     schema: pa.Schema
+    tables: PlainTables | None = None
 
     @classmethod
     def of(cls, records: pa.Table) -> PlainRecords:
         """The records of a table."""
         return cls(records.to_pylist(), records.schema)
 
+    @cached_property
     def table(self) -> pa.Table:
         """The records as a table."""
-        return PlainTables(self.schema).table(self.rows)
+        return (self.tables or PlainTables(self.schema)).table(self.rows)
 
 
 class PlainTables:
@@ -47,3 +53,12 @@ class PlainTables:
             if any(value is not None for value in values):
                 columns[place] = pa.array(values, kind)
         return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table in plain values; most columns of few rows are null."""
+    if table.num_rows != 1:
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+    columns = zip(table.column_names, table.columns, strict=True)
+    return [{name: None if column.null_count else column[0].as_py() for name, column in columns}]

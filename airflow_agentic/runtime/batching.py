@@ -91,18 +91,28 @@ def prediction_of(
 
     :param latency: in milliseconds.
     """
-    answer = checked_answer(found, card, top_k or card.output.top_k, _needed(card))
-    kind = card.output.score_kind if card.output.classes is not None else None
+    made = plain_prediction(card, found, latency, top_k=top_k)
     fixed = {
         "row": _array(_rows(records)),
         "record_id": _array(records.column("record_id")),
-        "model": _name(card.name, 1),
-        "model_version": _name(card.version, 1),
-        "score_kind": _name(kind, 1),
-        "reason": _name(None, 1),
+        **{name: _name(made[name], 1) for name in ("model", "model_version", "score_kind", "reason")},
     }
-    cost = card.cost if answer["error"] is None else 0.0
-    return prediction(fixed, {**answer, "latency_ms": latency, "cost": cost, "attempt": 1})
+    return prediction(fixed, made)
+
+
+def plain_prediction(card: ModelCard, found: Answer, latency: float, *, top_k: int | None = None) -> dict[str, Any]:
+    """The row of :func:`prediction_of`, in plain values and without the record's names."""
+    answer = checked_answer(found, card, top_k or card.output.top_k, _needed(card))
+    return {
+        "model": card.name,
+        "model_version": card.version,
+        "score_kind": card.output.score_kind if card.output.classes is not None else None,
+        **answer,
+        "latency_ms": latency,
+        "cost": card.cost if answer["error"] is None else 0.0,
+        "reason": None,
+        "attempt": 1,
+    }
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -170,12 +170,13 @@ def from_records(card: ModelCard, records: pa.Table) -> tuple[list[Tensor], dict
     return tensors, errors
 
 
-def from_record(card: ModelCard, records: pa.Table) -> list[Tensor]:
-    """The one record of ``records`` as a request's tensors, as :func:`from_records` gives them, without Arrow.
+def from_record(card: ModelCard, record: Mapping[str, Any]) -> list[Tensor]:
+    """One record in plain values as a request's tensors, as :func:`from_records` gives them.
 
+    :param record: with ``row``.
     :raises RecordError: it cannot be one.
     """
-    given = records.column("input")[0].as_py()
+    given = record["input"]
     kind = given["kind"]
     value = given[inputs.FIELDS[kind]] if kind in inputs.KINDS[card.input] else None
     if value is None:
@@ -183,9 +184,8 @@ def from_record(card: ModelCard, records: pa.Table) -> list[Tensor]:
     data = inputs.read(value) if "uri" in inputs.KINDS[card.input] else value.encode()
     tensors = [Tensor(card.input, "BYTES", _objects([data]))]
     if card.runtime.framework == "python":
-        known = [name for name in records.column_names if name not in _BASE and name != "row"]
-        values = {name: records.column(name)[0].as_py() for name in known}
-        features = {name: value for name, value in values.items() if value is not None or name not in REQUIREMENTS}
+        known = {name: value for name, value in record.items() if name not in _BASE and name != "row"}
+        features = {name: value for name, value in known.items() if value is not None or name not in REQUIREMENTS}
         if features:
             tensors.append(Tensor(FEATURES, "BYTES", _objects([orjson.dumps(features)])))
     return tensors

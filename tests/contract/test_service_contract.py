@@ -15,11 +15,13 @@ from executing import ALLOWED, CARDS, World, comparable, records
 from oip_server import OipServer, records_of
 from test_executors_contract import COMMON, WORKFLOWS, assert_same, expected_of, models_of, plan_of
 
+from airflow_agentic import tables
 from airflow_agentic.coordinator import Coordinator, ModelPool
 from airflow_agentic.coordinator.mixed_pool import pool_of
 from airflow_agentic.coordinator.service_pool import ServicePool
 from airflow_agentic.exceptions import ModelUnavailableError
 from airflow_agentic.pipeline.inputs import inline_records
+from airflow_agentic.pipeline.plain import PlainRecords
 from airflow_agentic.plan import Plan, compile_plan
 from airflow_agentic.registry import Registry
 from airflow_agentic.runtime import Predictor, open_predictor
@@ -95,6 +97,21 @@ async def both(
     return here.drop_columns(MEASURED), there.drop_columns(MEASURED)
 
 
+async def one_by_one(made: ModelCard, given: pa.Table, url: str) -> list[dict[str, Any]]:
+    """The predictions of the service, asked for each record in plain values; without what is measured."""
+    remote = ServicePool({made.name: ServiceSpec(url=[url])})
+    found = []
+    try:
+        for place in range(len(given)):
+            row = pa.array([place], pa.int32())
+            record = PlainRecords.of(given.slice(place, 1).append_column(tables.PREDICTION.field("row"), row))
+            found += await remote.predict_few(made, record, timeout=None)
+    finally:
+        await remote.close()
+    assert all(list(one) == tables.PREDICTION.names for one in found)
+    return [{name: value for name, value in one.items() if name not in MEASURED} for one in found]
+
+
 @pytest.mark.parametrize("name", [one.name for one in CARDS])
 @pytest.mark.parametrize("rows", [1, 3, 40])
 async def test_predictions_are_the_local_runners(name: str, rows: int, server: OipServer) -> None:
@@ -102,7 +119,7 @@ async def test_predictions_are_the_local_runners(name: str, rows: int, server: O
     texts = [f"text {place}" + (f" !{name}" if place % 4 == 2 else "") for place in range(rows)]
     values = [{"a.good": 0.5, "said": text} for text in texts] if made.input == "tabular" else texts
     here, there = await both(made, inline_records(values), server.url)
-    assert there.to_pylist() == here.to_pylist()
+    assert there.to_pylist() == here.to_pylist() == await one_by_one(made, inline_records(values), server.url)
     assert there.schema.equals(here.schema)
 
 
@@ -114,8 +131,10 @@ async def test_bad_records_are_the_local_runners(tmp_path: Path) -> None:
     predictor = open_predictor(made, allowed_handlers=["tiny_models"])
     predictor.load()
     with OipServer(models={"tiny": records_of(made, predictor)}).in_thread() as server:
+        alone = await one_by_one(made, given, server.url)
         here, there = await both(made, given, server.url, starter=lambda card: predictor)
     assert there.to_pylist() == here.to_pylist()
+    assert alone == there.to_pylist()
     assert [error is not None for error in there.column("error").to_pylist()] == [False] * 2 + [True] * 4 + [False] * 4
 
 
@@ -130,9 +149,11 @@ async def test_tensors_of_a_model_that_takes_them_as_they_are(tmp_path: Path) ->
     network = {"tiny": lambda asked: {"logits": tiny.logits(asked.inputs[0].array)}}
     with OipServer(models=network).in_thread() as server:
         here, there = await both(made, given, server.url, starter=lambda card: predictor)
+        alone = await one_by_one(made, given, server.url)
     assert there.column("label").to_pylist() == here.column("label").to_pylist()
     assert there.column("score").to_pylist() == pytest.approx(here.column("score").to_pylist(), abs=1e-6)
-    for column in (here.column("error").to_pylist(), there.column("error").to_pylist()):
+    assert [one["label"] for one in alone] == here.column("label").to_pylist()
+    for column in (*(table.column("error").to_pylist() for table in (here, there)), [one["error"] for one in alone]):
         assert [error and error["code"] for error in column][-3:] == ["bad_value", "model_error", "wrong_input"]
 
 

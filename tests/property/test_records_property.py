@@ -50,7 +50,7 @@ def test_one_value_is_the_record_of_its_table(value: Any, task: str | None, feat
     one = inline_record(value, task=task, features=features)
     assert one.schema.equals(table.schema, check_metadata=True)
     assert list(one.rows) == table.to_pylist()
-    assert one.table().equals(table)
+    assert one.table.equals(table)
 
 
 @given(st.lists(rows, min_size=1, max_size=12), st.integers(1, 5))

@@ -74,7 +74,7 @@ def test_a_record_is_that_of_its_table(name: str, data: st.DataObject, row: dict
     if found is None:
         assert name not in SIMPLE
         return
-    (expected,) = parse_step(name, given_).apply(one.table()).to_pylist()
+    (expected,) = parse_step(name, given_).apply(one.table).to_pylist()
     assert dict(found) == expected
 
 
@@ -116,6 +116,6 @@ def test_letters_before_the_first_combining_one_are_in_normal_form() -> None:
     one = inline_record(letters)
     found = said(one, "normalize_text", {})
     assert found is not None
-    assert dict(found) == parse_step("normalize_text", {}).apply(one.table()).to_pylist()[0]
+    assert dict(found) == parse_step("normalize_text", {}).apply(one.table).to_pylist()[0]
     assert found["input"]["text"] == letters
     assert tables.RECORD.names == list(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -138,6 +139,7 @@ def _check_origin(exchange: Exchange) -> None:
         raise ProblemError(FORBIDDEN, detail)
 
 
+@lru_cache(maxsize=256)
 def _is_this_machine(name: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
