@@ -153,23 +153,21 @@ class Generator:
         self._latencies: list[float] = []
         self._statuses: Counter[str] = Counter()
         self._free: deque[Connection] = deque()
+        self._opening: set[asyncio.Future[None]] = set()
         self._waiting: deque[float] = deque()
         self._ending = False
         self._under_way = 0
 
     async def run(self, connections: int, seconds: float) -> Load:
         """Load for ``seconds``, then wait for what is under way."""
-        loop = asyncio.get_running_loop()
-        opened = [
-            await loop.create_connection(lambda: Connection(self), self._host, self._port) for _ in range(connections)
-        ]
-        self._free.extend(protocol for _, protocol in opened)
+        for _ in range(connections):
+            self._free.append(await self._open())
         began = time.perf_counter()
         if self._rate:
             await self._paced(began, seconds)
         else:
-            for connection in list(self._free):
-                self._ask(connection, time.perf_counter())
+            while self._free:
+                self._ask(self._free.popleft(), time.perf_counter())
             await asyncio.sleep(seconds)
         took = time.perf_counter() - began
         self._ending = True
@@ -206,17 +204,33 @@ class Generator:
         self._statuses[status] += 1
         if status == "200":
             self._latencies.append(now - connection.due)
+        self._next(connection, now)
+
+    def _next(self, connection: Connection, now: float) -> None:
         if self._waiting:
             self._ask(connection, self._waiting.popleft())
-        elif self._rate:
+        elif self._rate or self._ending:
             self._free.append(connection)
-        elif not self._ending:
+        else:
             self._ask(connection, now)
 
     def lost(self, connection: Connection) -> None:
-        """A connection was closed; another takes its place when it is needed."""
+        """A connection was closed, which a server may do with one that is idle; another takes its place."""
+        if connection in self._free:
+            self._free.remove(connection)
+        else:
+            self._under_way -= 1
+            self._statuses["lost"] += 1
         if not self._ending:
-            self._statuses["closed"] += 1
+            self._opening.add(asyncio.ensure_future(self._replace()))
+
+    async def _replace(self) -> None:
+        self._next(await self._open(), time.perf_counter())
+
+    async def _open(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(self), self._host, self._port)
+        return connection
 
 
 def _quantile(ordered: list[float], share: float) -> float:
