@@ -24,19 +24,10 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from airflow_agentic import __version__
-from airflow_agentic.exceptions import (
-    AgenticError,
-    DeadlineError,
-    InputError,
-    ModelUnavailableError,
-    OverloadedError,
-    ProtocolError,
-    RecordError,
-    UnknownModelError,
-)
+from airflow_agentic.exceptions import InputError, OverloadedError, ProtocolError
 from airflow_agentic.openinference.grpc import decode_request, encode_metadata, encode_response
 from airflow_agentic.openinference.grpc_messages import INFERENCE, RPC, SERVICE
-from airflow_agentic.serving.loaded import OURS
+from airflow_agentic.serving.errors import for_client, grpc_code, without_content
 from airflow_agentic.serving.model_routes import NAME
 
 if TYPE_CHECKING:
@@ -166,10 +157,10 @@ def _answering(kind: Any, method: Method) -> Callable[[bytes, Context], Awaitabl
 
 async def _abort(error: Exception, context: Context) -> bytes:
     """End the call with ``error``; gRPC raises to do so."""
-    code = code_of(error)
+    code = grpc.StatusCode[grpc_code(error)]
     if code is grpc.StatusCode.INTERNAL:
-        log.error("a request failed: %s", error, exc_info=None if isinstance(error, AgenticError) else error)
-    text = str(error) if isinstance(error, AgenticError) else f"the model raised {type(error).__name__}: {error}"
+        log.error("a request by gRPC failed: %s", without_content(error))
+    text = for_client(error)
     text = text if len(text) <= MAX_DETAILS else f"{text[: MAX_DETAILS - 1]}…"
     metadata: tuple[tuple[str, bytes], ...] = ()
     if isinstance(error, OverloadedError):
@@ -188,17 +179,3 @@ def _retry_info(code: Any, text: str, seconds: float) -> bytes:
     )
     status: bytes = RPC["Status"](code=code.value[0], message=text, details=[info]).SerializeToString()
     return status
-
-
-def code_of(error: Exception) -> Any:
-    """The ``grpc.StatusCode`` of an error."""
-    if isinstance(error, RecordError):
-        return grpc.StatusCode.INTERNAL if error.code in OURS else grpc.StatusCode.INVALID_ARGUMENT
-    codes: tuple[tuple[type[Exception], Any], ...] = (
-        (ProtocolError, grpc.StatusCode.INVALID_ARGUMENT),
-        (UnknownModelError, grpc.StatusCode.NOT_FOUND),
-        (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
-        (DeadlineError, grpc.StatusCode.DEADLINE_EXCEEDED),
-        (ModelUnavailableError, grpc.StatusCode.UNAVAILABLE),
-    )
-    return next((code for kind, code in codes if isinstance(error, kind)), grpc.StatusCode.INTERNAL)

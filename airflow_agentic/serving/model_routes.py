@@ -12,10 +12,9 @@ from starlette.exceptions import HTTPException
 from airflow_agentic import __version__
 from airflow_agentic.exceptions import AgenticError
 from airflow_agentic.openinference.datatypes import DATATYPES
+from airflow_agentic.serving.errors import http_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_agentic.serving.model_server import ModelServer
 
 NAME: Final = "airflow-agentic"
@@ -68,15 +67,12 @@ _RESPONSE: Final[Schema] = {
 _SCHEMAS: Final = {"Tensor": _TENSOR, "InferenceRequest": _REQUEST, "InferenceResponse": _RESPONSE}
 
 
-def application(server: ModelServer, status_of: Callable[[Exception], int]) -> FastAPI:
-    """Health, metadata and documentation.
-
-    :param status_of: the HTTP status of an error.
-    """
+def application(server: ModelServer) -> FastAPI:
+    """Health, metadata and documentation."""
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, HTTPException):
-            return JSONResponse({"error": str(error)}, status_of(error))
+            return JSONResponse({"error": str(error)}, http_status(error))
         allowed = (error.headers or {}).get("Allow")
         way_out = f"use {allowed}" if allowed else "see /docs for those that there are"
         what = f"{request.method} {request.url.path}" if allowed else f"no such path: {request.url.path}"

@@ -23,27 +23,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from airflow_agentic.exceptions import (
-    AgenticError,
-    DeadlineError,
-    ModelError,
-    ModelUnavailableError,
-    OverloadedError,
-    ProtocolError,
-    RecordError,
-    UnknownModelError,
-)
+from airflow_agentic.exceptions import ModelUnavailableError
 from airflow_agentic.openinference.rest import decode_request, encode_response
 from airflow_agentic.openinference.tensors import InferResponse
 from airflow_agentic.serving.batching import whole_seconds
 from airflow_agentic.serving.bodies import Bodies, ClientGoneError, HttpError, Message, Receive, Send, discard
+from airflow_agentic.serving.errors import for_client, http_status, without_content
 from airflow_agentic.serving.headers import Headers, compressed, takes_gzip
-from airflow_agentic.serving.loaded import OURS
 from airflow_agentic.serving.model_routes import application
 
 if TYPE_CHECKING:
@@ -89,7 +79,7 @@ class ModelServer:
         """Ends the server."""
         self._bodies = Bodies(body_bytes, body_seconds, arriving_bytes, clock=clock)
         self._clock = clock
-        self._app = application(self, status_of)
+        self._app = application(self)
 
     def openapi(self) -> dict[str, Any]:
         """What it takes and gives, as OpenAPI."""
@@ -162,7 +152,7 @@ class ModelServer:
 
         :param unread: what receives the rest of a body that was not read to its end.
         """
-        status = status_of(error)
+        status = http_status(error)
         if status == 500:
             log.error("a request to %r failed: %s", scope["path"], without_content(error))
         fields = [_JSON]
@@ -170,8 +160,7 @@ class ModelServer:
             fields.append((b"retry-after", b"%d" % whole_seconds(error.retry_after)))
         if status == 405:
             fields.append((b"allow", b"POST"))
-        text = str(error) if isinstance(error, AgenticError) else f"the model raised {type(error).__name__}: {error}"
-        await self._send(send, status, [orjson.dumps({"error": text})], fields, unread=unread)
+        await self._send(send, status, [orjson.dumps({"error": for_client(error)})], fields, unread=unread)
 
     @staticmethod
     def _closing(send: Send) -> Send:
@@ -201,15 +190,6 @@ def _target(scope: dict[str, Any]) -> tuple[str, str | None]:
     raise HttpError(404, f"no such path: {scope['path']}; it is /v2/models/NAME/infer")
 
 
-def without_content(error: Exception) -> str:
-    """An error for the log: where it was raised, but not its text, which may have a record's content."""
-    if isinstance(error, RecordError):
-        return f"its record has the error {error.code!r}, which the client was told"
-    if isinstance(error, ModelError):
-        return str(error)
-    return f"{type(error).__name__}, raised at\n{''.join(traceback.format_tb(error.__traceback__)).rstrip()}"
-
-
 async def _while_connected(answering: Any, receive: Receive) -> InferResponse:
     """The answer; where the client goes away first, it is not computed any more.
 
@@ -225,19 +205,3 @@ async def _while_connected(answering: Any, receive: Receive) -> InferResponse:
     finally:
         answer.cancel()
         gone.cancel()
-
-
-def status_of(error: Exception) -> int:
-    """The HTTP status of an error."""
-    if isinstance(error, HttpError):
-        return error.status
-    if isinstance(error, RecordError):
-        return 500 if error.code in OURS else 400
-    statuses: tuple[tuple[type[Exception], int], ...] = (
-        (ProtocolError, 400),
-        (UnknownModelError, 404),
-        (OverloadedError, 429),
-        (DeadlineError, 504),
-        (ModelUnavailableError, 503),
-    )
-    return next((status for kind, status in statuses if isinstance(error, kind)), 500)

@@ -24,7 +24,7 @@ from airflow_agentic.serving.gateway.problems import FieldError
 from airflow_agentic.serving.gateway.uris import Held, UriReader
 
 if TYPE_CHECKING:
-    from airflow_agentic.serving.gateway.admission import Admission
+    from airflow_agentic.serving.gateway.admission import Admissions
     from airflow_agentic.serving.gateway.catalog import Served
     from airflow_agentic.serving.gateway.settings import Settings
 
@@ -42,16 +42,16 @@ Document = dict[str, Any]
 class Answering:
     """Answers records by the workflows of a catalog.
 
-    :param admission: shared by all requests.
+    :param admissions: shared by all requests.
     :param clock: seconds; deadlines are compared with it.
     :raises InputError: an allowed prefix is no URI.
     """
 
     def __init__(
-        self, settings: Settings, admission: Admission, *, clock: Callable[[], float] = time.monotonic
+        self, settings: Settings, admissions: Admissions, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         limits = settings.limits
-        self.admission = admission
+        self.admissions = admissions
         self.clock = clock
         self._uris = UriReader(settings.allowed_uris, most=limits.body_bytes, seconds=limits.uri_seconds)
         self._together = limits.body_bytes
@@ -71,14 +71,17 @@ class Answering:
         if "uri" in record:
             row = await self._loaded(row, 0, Held(self._together))
         made = normalise_one(row, self._rules(served, task))
-        await self.admission.enter(seconds=until - self.clock())
+        admission = self.admissions.of(served.name)
+        await admission.enter(seconds=until - self.clock())
+        began = self.clock()
         try:
-            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - self.clock()))
+            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - began))
         finally:
-            self.admission.leave()
+            admission.leave()
         document = answer_document(answer)
         if "error" in document:
             raise failed(document, late=self.clock() >= until)
+        admission.answered(self.clock() - began)
         return document
 
     async def many(
@@ -117,13 +120,14 @@ class Answering:
         )
         answers: list[Document] = []
         lost: set[str] = set()
+        admission = self.admissions.of(served.name)
         for start in range(0, len(table), PIECE):
-            await self.admission.enter(seconds=until - self.clock(), patient=start > 0)
+            await admission.enter(seconds=until - self.clock(), patient=start > 0)
             try:
                 left = max(0.0, until - self.clock())
                 found, missing = await served.coordinator.answer_prepared(table.slice(start, PIECE), deadline=left)
             finally:
-                self.admission.leave()
+                admission.leave()
             answers += found.to_pylist()
             lost |= missing
         return answers, lost
@@ -160,11 +164,12 @@ class Answering:
         await self._uris.close()
 
     async def _answer(self, table: pa.Table, served: Served, until: float, *, patient: bool = False) -> list[Document]:
-        await self.admission.enter(seconds=until - self.clock(), patient=patient)
+        admission = self.admissions.of(served.name)
+        await admission.enter(seconds=until - self.clock(), patient=patient)
         try:
             answers = await served.coordinator.answer(table, deadline=max(0.0, until - self.clock()))
         finally:
-            self.admission.leave()
+            admission.leave()
         return [answer_document(answer) for answer in answers.to_pylist()]
 
     async def _load(self, rows: list[Row]) -> None:

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from airflow_agentic.serving.bodies import ClientGoneError
-from airflow_agentic.serving.gateway.admission import Admission
+from airflow_agentic.serving.gateway.admission import Admissions
 from airflow_agentic.serving.gateway.answering import Answering
 from airflow_agentic.serving.gateway.door import Door
 from airflow_agentic.serving.gateway.exchange import Exchange
@@ -52,9 +52,9 @@ class Gateway:
         limits = settings.limits
         self.catalog = catalog
         self.door = Door(authenticator)
-        self.admission = Admission(running=limits.running, waiting=limits.waiting)
+        self.admissions = Admissions(running=limits.running, waiting=limits.waiting)
         self.readiness = Readiness(catalog)
-        self.answering = Answering(settings, self.admission)
+        self.answering = Answering(settings, self.admissions)
         self.modes = Modes(catalog, self.answering, store, limits, dags=dags)
         self.predict = Predict(catalog, self.modes, self.door, settings)
         self.framework = framework(Views(catalog, self.readiness), self.readiness, self.modes)

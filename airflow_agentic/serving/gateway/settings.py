@@ -23,9 +23,9 @@ class Limits:
     records: int = 1000
     """Of one JSON request. NDJSON has no such limit."""
     running: int = 64
-    """Requests in the coordinator at once; a part of an NDJSON stream counts as one."""
+    """Requests of one workflow in its coordinator at once, at most; a part of an NDJSON stream counts as one."""
     waiting: int = 256
-    """Requests that wait for that; further ones are answered 429."""
+    """Requests of one workflow that wait for that; further ones are answered 429."""
     streams: int = 32
     """NDJSON streams at once; further ones are answered 429."""
     held_bytes: int = 512 * MIB

@@ -11,11 +11,13 @@ import grpc
 import numpy as np
 import pytest
 from grpc_calls import call, request, tensors_of
+from serving_samples import errors
 
 from airflow_agentic import __version__
 from airflow_agentic.exceptions import (
     DeadlineError,
     InputError,
+    ModelError,
     ModelUnavailableError,
     OverloadedError,
     ProtocolError,
@@ -172,6 +174,25 @@ async def test_errors(served: Served, error: Exception, code: Any, details: str)
     served.repository.model.error = error
     found = await served.refused(request("m", ONE))
     assert (found.code(), found.details()) == (code, details)
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (KeyError("a secret"), "a request by gRPC failed: KeyError, raised at"),
+        (RecordError("bad_output", "a secret"), "a request by gRPC failed: its record has the error 'bad_output'"),
+        (ModelError("it has no weights"), "a request by gRPC failed: it has no weights"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_the_log_has_nothing_of_a_record(
+    served: Served, error: Exception, logged: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.repository.model.error = error
+    await served.refused(request("m", ONE))
+    (found,) = errors(caplog)
+    assert found.startswith(logged)
+    assert "secret" not in caplog.text
 
 
 async def test_an_overloaded_server_says_when_to_ask_again(served: Served) -> None:

@@ -21,7 +21,8 @@ from airflow_agentic.exceptions import (
     RecordError,
 )
 from airflow_agentic.serving.batching import Bounds
-from airflow_agentic.serving.model_server import ModelServer, status_of
+from airflow_agentic.serving.errors import http_status
+from airflow_agentic.serving.model_server import ModelServer
 
 ROW = (1.0, 2.0)
 
@@ -342,7 +343,7 @@ async def test_a_record_without_an_answer(
     ],
 )
 def test_statuses(error: Exception, status: int) -> None:
-    assert status_of(error) == status
+    assert http_status(error) == status
 
 
 async def test_draining_answers_but_is_not_ready_and_closes(serving: Serving) -> None:

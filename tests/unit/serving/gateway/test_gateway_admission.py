@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from itertools import cycle
 
 import pytest
 from executing import World
 from gateways import client_of, gateway, moods
 
-from airflow_agentic.serving.gateway.admission import Admission
+from airflow_agentic.serving.gateway.admission import WINDOW, Admission, Admissions, LearnedPlaces
 from airflow_agentic.serving.gateway.problems import ProblemError
 
 
@@ -88,6 +89,152 @@ async def test_waiting_ends_with_the_deadline() -> None:
         "there was no place for the request within 0.01 s: 1 are being answered",
     )
     assert admission.waiting == 0
+
+
+def learned(most: int = 64, *, calm: float = 0.02) -> LearnedPlaces:
+    """What has seen answers in calm."""
+    places = LearnedPlaces(most)
+    window(places, calm)
+    return places
+
+
+def window(places: LearnedPlaces, *seconds: float, taken: bool = False) -> int:
+    """The places after a window of answers that took so long, in turn; ``taken``: others found none meanwhile."""
+    if taken:
+        places.all_taken()
+    for _, one in zip(range(WINDOW), cycle(seconds), strict=False):
+        places.observe(one)
+    return places.count
+
+
+class TestPlaces:
+    def test_while_some_are_free_nothing_is_learned_but_the_calm(self) -> None:
+        places = learned()
+        assert (window(places, 0.5), places.calm) == (64, pytest.approx(0.02))
+        assert (window(places, 0.01), places.calm) == (64, pytest.approx(0.01))
+
+    def test_slow_answers_take_places_away(self) -> None:
+        places = learned()
+        assert [window(places, 0.6, taken=True) for _ in range(6)] == [32, 16, 8, 4, 2, 2]
+
+    def test_a_little_too_slow_takes_few_away(self) -> None:
+        assert window(learned(), 0.044, taken=True) == 51
+
+    def test_quick_ones_give_them_back(self) -> None:
+        places = learned()
+        for _ in range(6):
+            window(places, 0.6, taken=True)
+        window(places, 0.02)
+        found = [window(places, 0.03, taken=True) for _ in range(30)]
+        assert found[:4] == [3, 4, 5, 6]
+        assert found[-1] == 64
+
+    def test_models_that_became_slower_are_the_new_calm(self) -> None:
+        places = learned()
+        for _ in range(6):
+            window(places, 0.6, taken=True)
+        assert places.calm == pytest.approx(0.6)
+        assert window(places, 0.8, taken=True) == 3
+
+    def test_a_mixture_of_quick_and_slow_is_calm(self) -> None:
+        places = LearnedPlaces(8)
+        window(places, 0.005, 0.04)
+        assert window(places, 0.04, 0.005, 0.005, 0.04, 0.04, taken=True) == 8
+
+    def test_fewer_than_the_least_stay(self) -> None:
+        assert window(learned(1), 0.6, taken=True) == 1
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def busy(clock: Clock, *, running: int = 2) -> Admission:
+    """An admission that knows calm, with all places taken."""
+    admission = Admission(running=running, waiting=100, clock=clock)
+    admission.places = learned(running, calm=0.01)
+    admission.running = running
+    return admission
+
+
+async def test_a_burst_waits_for_its_turn() -> None:
+    clock = Clock()
+    admission = busy(clock)
+    waiting = [asyncio.create_task(admission.enter(seconds=30)) for _ in range(20)]
+    await settle()
+    await asyncio.sleep(0.03)  # longer than an answer takes in calm
+    for _ in range(20):
+        admission.leave()
+    await asyncio.gather(*waiting)
+
+
+async def test_in_a_standing_queue_a_request_waits_shortly() -> None:
+    clock = Clock()
+    admission = busy(clock)
+    first = asyncio.create_task(admission.enter(seconds=30))
+    await settle()
+    clock.now += 0.2
+    with pytest.raises(ProblemError) as caught:
+        await admission.enter(seconds=30)
+    assert (caught.value.kind.status, caught.value.detail) == (
+        429,
+        "2 requests are being answered and none of them ended within 0.01 s; try again later, or start more replicas",
+    )
+    admission.leave()
+    await first
+    with pytest.raises(ProblemError):  # an empty queue alone is no calm
+        await admission.enter(seconds=30)
+    clock.now += 1.1
+    later = asyncio.create_task(admission.enter(seconds=30))
+    await asyncio.sleep(0.03)
+    assert not later.done()
+    admission.leave()
+    await later
+
+
+async def test_who_was_let_in_waits_in_a_standing_queue_too() -> None:
+    clock = Clock()
+    admission = busy(clock)
+    first = asyncio.create_task(admission.enter(seconds=30))
+    await settle()
+    clock.now += 0.2
+    patient = asyncio.create_task(admission.enter(seconds=30, patient=True))
+    await asyncio.sleep(0.03)
+    assert not patient.done()
+    for _ in range(2):
+        admission.leave()
+    await asyncio.gather(first, patient)
+
+
+async def test_fewer_places_let_fewer_in_and_more_let_more_in() -> None:
+    admission = busy(Clock(), running=8)
+    window(admission.places, 0.6, taken=True)
+    assert admission.places.count == 4
+    waiting = [asyncio.create_task(admission.enter(seconds=30)) for _ in range(3)]
+    await settle()
+    for _ in range(4):
+        admission.leave()
+    await settle()
+    assert (admission.running, admission.waiting) == (4, 3)
+    for _ in range(WINDOW):
+        admission.answered(0.01)
+    await settle()
+    assert (admission.places.count, admission.running, admission.waiting) == (5, 5, 2)
+    for _ in range(2):
+        admission.leave()
+    await asyncio.gather(*waiting)
+    assert (admission.running, admission.waiting) == (5, 0)
+
+
+def test_each_workflow_has_its_own() -> None:
+    admissions = Admissions(running=3, waiting=1)
+    assert admissions.of("a") is admissions.of("a") is not admissions.of("b")
 
 
 async def test_overload_is_answered_429_and_the_rest_200() -> None:
