@@ -62,9 +62,12 @@ class Answering:
         stated = [seconds for seconds in (*asked, served.workflow.spec.deadline) if seconds is not None]
         return self.clock() + min(stated, default=self._seconds)
 
-    async def one(self, record: RecordFields, served: Served, *, task: str | None, until: float) -> Document:
+    async def one(
+        self, record: RecordFields, served: Served, *, task: str | None, until: float, patient: bool = False
+    ) -> Document:
         """The answer of one record.
 
+        :param patient: whether it waits for its turn also under overload, as here below.
         :raises ProblemError: it has none.
         """
         row = Row(record, "record", None, 64)
@@ -72,7 +75,7 @@ class Answering:
             row = await self._loaded(row, 0, Held(self._together))
         made = normalise_one(row, self._rules(served, task))
         admission = self.admissions.of(served.name)
-        await admission.enter(seconds=until - self.clock())
+        await admission.enter(seconds=until - self.clock(), patient=patient)
         began = self.clock()
         try:
             (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - began))
@@ -85,7 +88,13 @@ class Answering:
         return document
 
     async def many(
-        self, records: Sequence[RecordFields | Refused], served: Served, *, task: str | None, until: float
+        self,
+        records: Sequence[RecordFields | Refused],
+        served: Served,
+        *,
+        task: str | None,
+        until: float,
+        patient: bool = False,
     ) -> list[Document]:
         """The answers of many records, in order; a record without one has its ``error`` instead.
 
@@ -96,11 +105,17 @@ class Answering:
         pieces = normalise(rows, self._rules(served, task), chunk_rows=PIECE)
         answers: list[Document] = []
         while (table := await _next(pieces, small=len(rows) <= INLINE)) is not None:
-            answers += await self._answer(table, served, until, patient=bool(answers))
+            answers += await self._answer(table, served, until, patient=patient or bool(answers))
         return answers
 
     async def prepared(
-        self, records: Sequence[RecordFields | Refused], served: Served, *, task: str | None, until: float
+        self,
+        records: Sequence[RecordFields | Refused],
+        served: Served,
+        *,
+        task: str | None,
+        until: float,
+        patient: bool = False,
     ) -> tuple[list[Document], set[str]]:
         """The answers of records that are preprocessed, as rows of ``tables.ANSWER``; and the models that were lost.
 
@@ -122,7 +137,7 @@ class Answering:
         lost: set[str] = set()
         admission = self.admissions.of(served.name)
         for start in range(0, len(table), PIECE):
-            await admission.enter(seconds=until - self.clock(), patient=start > 0)
+            await admission.enter(seconds=until - self.clock(), patient=patient or start > 0)
             try:
                 left = max(0.0, until - self.clock())
                 found, missing = await served.coordinator.answer_prepared(table.slice(start, PIECE), deadline=left)

@@ -88,16 +88,21 @@ class Modes:
         detail = f"the first request with this key is still being answered, as job {job.id}; ask again"
         raise ProblemError(CONFLICT, detail, retry_after=1)
 
-    async def answered(self, request: PredictRequest, served: Served, until: float) -> dict[str, Any]:
-        """The document that answers a request."""
+    async def answered(
+        self, request: PredictRequest, served: Served, until: float, *, patient: bool = False
+    ) -> dict[str, Any]:
+        """The document that answers a request.
+
+        :param patient: whether it waits for its turn also under overload.
+        """
+        told: Any = {"task": request.task, "until": until, "patient": patient}
         if request.single:
-            document = await self.answering.one(request.record, served, task=request.task, until=until)
+            document = await self.answering.one(request.record, served, **told)
             return {**document, "workflow": served.name}
         if request.prepared:
-            rows, lost = await self.answering.prepared(request.records, served, task=request.task, until=until)
+            rows, lost = await self.answering.prepared(request.records, served, **told)
             return {**many_document(served.name, rows), "lost": sorted(lost)}
-        answers = await self.answering.many(request.records, served, task=request.task, until=until)
-        return many_document(served.name, answers)
+        return many_document(served.name, await self.answering.many(request.records, served, **told))
 
     async def work(self, job: Job) -> Any:
         """Answer a job, whoever took its request."""
@@ -109,7 +114,8 @@ class Modes:
             raise ProblemError(DEADLINE, "the job's time was over before anybody could work on it")
         if job.mode != "dag" or self.dags is None:
             served = self.catalog.served[job.workflow]
-            return await self.answered(request, served, self.answering.clock() + seconds)
+            until = self.answering.clock() + seconds
+            return await self.answered(request, served, until, patient=job.mode != "sync")
 
         async def note(dag_run: str) -> None:
             await self.jobs.note(job, dag_run=dag_run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from itertools import cycle
+from typing import Any
 
 import pytest
 from executing import World
@@ -248,3 +249,23 @@ async def test_overload_is_answered_429_and_the_rest_200() -> None:
     assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 3
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("given", [{"input": "text"}, {"records": [{"text": "one"}, {"text": "two"}]}])
+async def test_a_job_that_was_accepted_waits_where_a_request_is_refused(given: dict[str, Any]) -> None:
+    world = World(held={"a": threading.Event()})
+    async with gateway(world, specs=[moods("a")], running=1, waiting=1) as app, client_of(app) as client:
+        app.start()
+        admission = app.admissions.of("moods")
+        asked = [asyncio.create_task(client.post("/predict", json={"input": f"text {n}"})) for n in range(2)]
+        while admission.waiting < 1:
+            await asyncio.sleep(0)
+        assert (await client.post("/predict", json=given)).status_code == 429
+        place = (await client.post("/predict", json={**given, "mode": "async"})).headers["location"]
+        while admission.waiting < 2:
+            await asyncio.sleep(0)
+        world.held["a"].set()
+        assert [answer.status_code for answer in await asyncio.gather(*asked)] == [200, 200]
+        while (found := (await client.get(place)).json())["state"] not in {"completed", "failed"}:
+            await asyncio.sleep(0)
+    assert found["state"] == "completed"
