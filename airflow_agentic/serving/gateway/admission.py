@@ -5,8 +5,9 @@ answers of a window are compared with how long they take in calm: more places wh
 fewer otherwise (additive increase, multiplicative decrease, as TCP does; with latency as the signal as in TCP Vegas and
 Netflix' *concurrency-limits*). Means are geometric, so that a mixture of quick and slow answers has a steady one.
 
-A burst may wait for its turn. A queue that does not become empty is no burst: there a request waits no longer than an
-answer takes in calm, and is then told to come again (B. Maurer, *Fail at Scale*, ACM Queue 13(8), 2015).
+A burst may wait for its turn. A queue that does not become empty is no burst: there a request waits half as long as an
+answer takes in calm, and is then told to come again (B. Maurer, *Fail at Scale*, ACM Queue 13(8), 2015). Where nothing
+is answered any more, as while a model restarts, that is a stall: who comes then may wait.
 """
 
 from __future__ import annotations
@@ -26,32 +27,39 @@ BURST_SECONDS: Final = 0.1
 """A queue that is not empty for so long is no burst."""
 CALM_SECONDS: Final = 1.0
 """Nor is one for so long after a request was refused."""
+STALL_SECONDS: Final = 0.5
+"""No answer for so long, though all places are taken, is a stall; it is over when answers came for twice as long."""
+STANDING_WAIT: Final = 0.5
+"""Of the time that an answer takes in calm: how long a request waits in a queue that is no burst."""
 SHORTEST_WAIT: Final = 0.005
 """Seconds that a request may wait however quick the answers are."""
 WINDOW: Final = 32
 """Answers of which a mean is taken."""
 TOLERANCE: Final = 2.0
 """Of the time that an answer takes in calm; more is too slow."""
-LEAST: Final = 2
-"""Places that there always are."""
+LEAST: Final = 1
+"""Place that there always is: how long an answer takes alone is the calm."""
+FIRST: Final = 32
+"""Places before anything is learned."""
 INCREASE: Final = 0.1
 """Of the places, but one or more."""
 DECREASE: Final = 0.8
-LARGEST_DECREASE: Final = 0.5
+LARGEST_DECREASE: Final = 0.25
 
 
 class LearnedPlaces:
     """How many requests may be answered at once.
 
-    :param most: never more; so many at first.
+    :param most: never more.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._places = float(most)
+        self._places = float(min(FIRST, most))
         self.calm: float | None = None
         """Seconds that an answer takes while few others are under way; ``None``: not known yet."""
         self._taken = False
+        self._changed = -math.inf
         self._logarithms: list[float] = []
 
     @property
@@ -63,9 +71,14 @@ class LearnedPlaces:
         """A request found no place; only then is it worth while to change their number."""
         self._taken = True
 
-    def observe(self, seconds: float) -> None:
-        """A request was answered; one without an answer tells nothing."""
-        self._logarithms.append(math.log(max(seconds, 1e-6)))
+    def observe(self, began: float, ended: float) -> None:
+        """A request was answered; one without an answer tells nothing.
+
+        :param began: when it had its place, in seconds: before the last change it tells nothing of that.
+        """
+        if began < self._changed:
+            return
+        self._logarithms.append(math.log(max(ended - began, 1e-6)))
         if len(self._logarithms) < WINDOW:
             return
         mean = math.exp(math.fsum(self._logarithms) / WINDOW)
@@ -75,6 +88,7 @@ class LearnedPlaces:
             self.calm = mean
         elif taken:
             self._adapt(mean, self.calm)
+            self._changed = ended
 
     def _adapt(self, mean: float, calm: float) -> None:
         if mean <= TOLERANCE * calm:
@@ -102,7 +116,7 @@ class Admission:
         self._seconds = FIRST_SECONDS
         """Between two places that become free, smoothed."""
         self._freed = self._empty = clock()
-        self._refused = -math.inf
+        self._refused = self._stalled = -math.inf
 
     @property
     def waiting(self) -> int:
@@ -140,9 +154,9 @@ class Admission:
         self._freed = now
         self._free()
 
-    def answered(self, seconds: float) -> None:
-        """Learn from a request that had a place for so long."""
-        self.places.observe(seconds)
+    def answered(self, began: float) -> None:
+        """Learn from a request that had its place since ``began``, by the clock, and has its answer now."""
+        self.places.observe(began, self.clock())
         while self._queue and self.running < self.places.count:
             self.running += 1
             self._free()
@@ -152,10 +166,13 @@ class Admission:
         now = self.clock()
         if not self._queue:
             self._empty = now
+        if now - self._freed > STALL_SECONDS:
+            self._stalled = now
         burst = now - self._empty <= BURST_SECONDS and now - self._refused > CALM_SECONDS
-        if self.places.calm is None or burst:
+        stall = now - self._stalled <= 2 * STALL_SECONDS
+        if self.places.calm is None or burst or stall:
             return seconds
-        return min(seconds, max(SHORTEST_WAIT, self.places.calm))
+        return min(seconds, max(SHORTEST_WAIT, self.places.calm * STANDING_WAIT))
 
     def _overloaded(self, why: str) -> ProblemError:
         self._refused = self.clock()

@@ -76,15 +76,15 @@ class Answering:
         made = normalise_one(row, self._rules(served, task))
         admission = self.admissions.of(served.name)
         await admission.enter(seconds=until - self.clock(), patient=patient)
-        began = self.clock()
+        began = admission.clock()
         try:
-            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - began))
+            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - self.clock()))
         finally:
             admission.leave()
         document = answer_document(answer)
         if "error" in document:
             raise failed(document, late=self.clock() >= until)
-        admission.answered(self.clock() - began)
+        admission.answered(began)
         return document
 
     async def many(

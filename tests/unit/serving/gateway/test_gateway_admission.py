@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from itertools import cycle
-from typing import Any
+from itertools import count, cycle
+from typing import Any, Final
 
 import pytest
 from executing import World
@@ -103,39 +103,52 @@ def window(places: LearnedPlaces, *seconds: float, taken: bool = False) -> int:
     """The places after a window of answers that took so long, in turn; ``taken``: others found none meanwhile."""
     if taken:
         places.all_taken()
+    start = float(next(HOURS))
     for _, one in zip(range(WINDOW), cycle(seconds), strict=False):
-        places.observe(one)
+        places.observe(start, start + one)
     return places.count
+
+
+HOURS: Final = count(0, 3600)
+"""When windows begin."""
 
 
 class TestPlaces:
     def test_while_some_are_free_nothing_is_learned_but_the_calm(self) -> None:
         places = learned()
-        assert (window(places, 0.5), places.calm) == (64, pytest.approx(0.02))
-        assert (window(places, 0.01), places.calm) == (64, pytest.approx(0.01))
+        assert (window(places, 0.5), places.calm) == (32, pytest.approx(0.02))
+        assert (window(places, 0.01), places.calm) == (32, pytest.approx(0.01))
 
     def test_slow_answers_take_places_away(self) -> None:
         places = learned()
-        assert [window(places, 0.6, taken=True) for _ in range(6)] == [32, 16, 8, 4, 2, 2]
+        assert [window(places, 0.6, taken=True) for _ in range(4)] == [8, 2, 1, 1]
 
     def test_a_little_too_slow_takes_few_away(self) -> None:
-        assert window(learned(), 0.044, taken=True) == 51
+        assert window(learned(), 0.044, taken=True) == 25
+
+    def test_what_began_before_a_change_tells_nothing_of_it(self) -> None:
+        places = learned()
+        window(places, 0.6, taken=True)
+        places.all_taken()
+        before = float(next(HOURS)) - 3600 - 1
+        for _ in range(2 * WINDOW):
+            places.observe(before, before + 5)
+        assert places.count == 8
 
     def test_quick_ones_give_them_back(self) -> None:
         places = learned()
-        for _ in range(6):
+        for _ in range(2):
             window(places, 0.6, taken=True)
-        window(places, 0.02)
-        found = [window(places, 0.03, taken=True) for _ in range(30)]
+        found = [window(places, 0.03, taken=True) for _ in range(40)]
         assert found[:4] == [3, 4, 5, 6]
         assert found[-1] == 64
 
     def test_models_that_became_slower_are_the_new_calm(self) -> None:
         places = learned()
-        for _ in range(6):
+        for _ in range(4):
             window(places, 0.6, taken=True)
         assert places.calm == pytest.approx(0.6)
-        assert window(places, 0.8, taken=True) == 3
+        assert window(places, 0.8, taken=True) == 2
 
     def test_a_mixture_of_quick_and_slow_is_calm(self) -> None:
         places = LearnedPlaces(8)
@@ -159,7 +172,7 @@ class Clock:
 def busy(clock: Clock, *, running: int = 2) -> Admission:
     """An admission that knows calm, with all places taken."""
     admission = Admission(running=running, waiting=100, clock=clock)
-    admission.places = learned(running, calm=0.01)
+    admission.places = learned(running, calm=0.02)
     admission.running = running
     return admission
 
@@ -199,6 +212,29 @@ async def test_in_a_standing_queue_a_request_waits_shortly() -> None:
     await later
 
 
+async def test_in_a_stall_a_request_waits_and_for_a_moment_after_it() -> None:
+    clock = Clock()
+    admission = busy(clock)
+    waiting = [asyncio.create_task(admission.enter(seconds=30))]
+    for later in (0.6, 0.0):
+        await settle()
+        clock.now += later
+        waiting.append(asyncio.create_task(admission.enter(seconds=30)))
+    await asyncio.sleep(0.03)
+    admission.leave()
+    clock.now += 0.9
+    admission.leave()  # answers come again
+    waiting.append(asyncio.create_task(admission.enter(seconds=30)))
+    await asyncio.sleep(0.03)
+    clock.now += 0.2
+    with pytest.raises(ProblemError):
+        await admission.enter(seconds=30)
+    assert [one.done() for one in waiting] == [True, True, False, False]
+    for _ in range(2):
+        admission.leave()
+    await asyncio.gather(*waiting)
+
+
 async def test_who_was_let_in_waits_in_a_standing_queue_too() -> None:
     clock = Clock()
     admission = busy(clock)
@@ -214,23 +250,25 @@ async def test_who_was_let_in_waits_in_a_standing_queue_too() -> None:
 
 
 async def test_fewer_places_let_fewer_in_and_more_let_more_in() -> None:
-    admission = busy(Clock(), running=8)
+    clock = Clock()
+    admission = busy(clock, running=8)
     window(admission.places, 0.6, taken=True)
-    assert admission.places.count == 4
+    assert admission.places.count == 2
     waiting = [asyncio.create_task(admission.enter(seconds=30)) for _ in range(3)]
     await settle()
-    for _ in range(4):
+    for _ in range(6):
         admission.leave()
     await settle()
-    assert (admission.running, admission.waiting) == (4, 3)
+    assert (admission.running, admission.waiting) == (2, 3)
+    clock.now = float(next(HOURS))
     for _ in range(WINDOW):
-        admission.answered(0.01)
+        admission.answered(clock.now - 0.02)
     await settle()
-    assert (admission.places.count, admission.running, admission.waiting) == (5, 5, 2)
+    assert (admission.places.count, admission.running, admission.waiting) == (3, 3, 2)
     for _ in range(2):
         admission.leave()
     await asyncio.gather(*waiting)
-    assert (admission.running, admission.waiting) == (5, 0)
+    assert (admission.running, admission.waiting) == (3, 0)
 
 
 def test_each_workflow_has_its_own() -> None:
