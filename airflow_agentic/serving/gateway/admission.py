@@ -97,7 +97,7 @@ class LearnedPlaces:
             self.calm = mean  # the models have become slower
         else:
             factor = max(LARGEST_DECREASE, min(DECREASE, TOLERANCE * calm / mean))
-            self._places = max(float(min(LEAST, self._most)), self._places * factor)
+            self._places = max(float(LEAST), self._places * factor)
 
 
 class Admission:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -39,6 +39,17 @@ NO_URIS: Final = AllowedUris(())
 Document = dict[str, Any]
 
 
+class Terms(NamedTuple):
+    """On which terms a request is answered."""
+
+    task: str | None
+    """Of the records that name none."""
+    until: float
+    """When it must be answered, by the clock."""
+    patient: bool = False
+    """Whether it waits for its turn also under overload."""
+
+
 class Answering:
     """Answers records by the workflows of a catalog.
 
@@ -62,60 +73,43 @@ class Answering:
         stated = [seconds for seconds in (*asked, served.workflow.spec.deadline) if seconds is not None]
         return self.clock() + min(stated, default=self._seconds)
 
-    async def one(
-        self, record: RecordFields, served: Served, *, task: str | None, until: float, patient: bool = False
-    ) -> Document:
+    async def one(self, record: RecordFields, served: Served, terms: Terms) -> Document:
         """The answer of one record.
 
-        :param patient: whether it waits for its turn also under overload, as here below.
         :raises ProblemError: it has none.
         """
         row = Row(record, "record", None, 64)
         if "uri" in record:
             row = await self._loaded(row, 0, Held(self._together))
-        made = normalise_one(row, self._rules(served, task))
+        made = normalise_one(row, self._rules(served, terms.task))
         admission = self.admissions.of(served.name)
-        await admission.enter(seconds=until - self.clock(), patient=patient)
+        await admission.enter(seconds=terms.until - self.clock(), patient=terms.patient)
         began = admission.clock()
         try:
-            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, until - self.clock()))
+            (answer,) = await served.coordinator.answer_few(made, deadline=max(0.0, terms.until - self.clock()))
         finally:
             admission.leave()
         document = answer_document(answer)
         if "error" in document:
-            raise failed(document, late=self.clock() >= until)
+            raise failed(document, late=self.clock() >= terms.until)
         admission.answered(began)
         return document
 
-    async def many(
-        self,
-        records: Sequence[RecordFields | Refused],
-        served: Served,
-        *,
-        task: str | None,
-        until: float,
-        patient: bool = False,
-    ) -> list[Document]:
+    async def many(self, records: Sequence[RecordFields | Refused], served: Served, terms: Terms) -> list[Document]:
         """The answers of many records, in order; a record without one has its ``error`` instead.
 
         :raises ProblemError: two records have the same id; no place was free.
         """
         rows = [row_of(record, f"records[{position}]") for position, record in enumerate(records)]
         await self._load(rows)
-        pieces = normalise(rows, self._rules(served, task), chunk_rows=PIECE)
+        pieces = normalise(rows, self._rules(served, terms.task), chunk_rows=PIECE)
         answers: list[Document] = []
         while (table := await _next(pieces, small=len(rows) <= INLINE)) is not None:
-            answers += await self._answer(table, served, until, patient=patient or bool(answers))
+            answers += await self._answer(table, served, terms.until, patient=terms.patient or bool(answers))
         return answers
 
     async def prepared(
-        self,
-        records: Sequence[RecordFields | Refused],
-        served: Served,
-        *,
-        task: str | None,
-        until: float,
-        patient: bool = False,
+        self, records: Sequence[RecordFields | Refused], served: Served, terms: Terms
     ) -> tuple[list[Document], set[str]]:
         """The answers of records that are preprocessed, as rows of ``tables.ANSWER``; and the models that were lost.
 
@@ -125,7 +119,7 @@ class Answering:
         await self._load(rows)
         columns = served.coordinator.plan.columns.items() - RECORD_COLUMNS.items()
         features = {name.removeprefix("record."): KINDS[kind] for name, kind in sorted(columns)}
-        rules = RowRules(allowed=NO_URIS, task=task, features=features)
+        rules = RowRules(allowed=NO_URIS, task=terms.task, features=features)
         whole = await _next(normalise(rows, rules, chunk_rows=len(rows), chunk_bytes=sys.maxsize), small=False)
         places = [
             index if isinstance(one, Refused) else one.get("position", index) for index, one in enumerate(records)
@@ -137,9 +131,9 @@ class Answering:
         lost: set[str] = set()
         admission = self.admissions.of(served.name)
         for start in range(0, len(table), PIECE):
-            await admission.enter(seconds=until - self.clock(), patient=patient or start > 0)
+            await admission.enter(seconds=terms.until - self.clock(), patient=terms.patient or start > 0)
             try:
-                left = max(0.0, until - self.clock())
+                left = max(0.0, terms.until - self.clock())
                 found, missing = await served.coordinator.answer_prepared(table.slice(start, PIECE), deadline=left)
             finally:
                 admission.leave()

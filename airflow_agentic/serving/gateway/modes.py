@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from airflow_agentic.serving.gateway.answering import Answering, Terms
 from airflow_agentic.serving.gateway.documents import PredictRequest, invalid, parse_request
 from airflow_agentic.serving.gateway.jobs import Jobs, job_document, new_job, replayed
 from airflow_agentic.serving.gateway.problems import CONFLICT, DEADLINE, FieldError, ProblemError, Response
 
 if TYPE_CHECKING:
     from airflow_agentic.serving.access import Client
-    from airflow_agentic.serving.gateway.answering import Answering
     from airflow_agentic.serving.gateway.catalog import Catalog, Served
     from airflow_agentic.serving.gateway.dags import DagRuns
     from airflow_agentic.serving.gateway.exchange import Exchange
@@ -61,7 +61,7 @@ class Modes:
         key = exchange.header(KEY)
         if request.mode == "sync" and key is None:
             until = self.answering.until(served, asked, request.deadline)
-            answer = await exchange.while_connected(self.answered(request, served, until))
+            answer = await exchange.while_connected(self.answered(request, served, Terms(request.task, until)))
             return Response(200, orjson.dumps(answer))
         if request.mode == "dag" and self.dags is None:
             detail = "'dag' needs an Airflow, and this gateway has none; use 'async', or start it with --airflow-url"
@@ -88,21 +88,15 @@ class Modes:
         detail = f"the first request with this key is still being answered, as job {job.id}; ask again"
         raise ProblemError(CONFLICT, detail, retry_after=1)
 
-    async def answered(
-        self, request: PredictRequest, served: Served, until: float, *, patient: bool = False
-    ) -> dict[str, Any]:
-        """The document that answers a request.
-
-        :param patient: whether it waits for its turn also under overload.
-        """
-        told: Any = {"task": request.task, "until": until, "patient": patient}
+    async def answered(self, request: PredictRequest, served: Served, terms: Terms) -> dict[str, Any]:
+        """The document that answers a request."""
         if request.single:
-            document = await self.answering.one(request.record, served, **told)
+            document = await self.answering.one(request.record, served, terms)
             return {**document, "workflow": served.name}
         if request.prepared:
-            rows, lost = await self.answering.prepared(request.records, served, **told)
+            rows, lost = await self.answering.prepared(request.records, served, terms)
             return {**many_document(served.name, rows), "lost": sorted(lost)}
-        return many_document(served.name, await self.answering.many(request.records, served, **told))
+        return many_document(served.name, await self.answering.many(request.records, served, terms))
 
     async def work(self, job: Job) -> Any:
         """Answer a job, whoever took its request."""
@@ -115,7 +109,7 @@ class Modes:
         if job.mode != "dag" or self.dags is None:
             served = self.catalog.served[job.workflow]
             until = self.answering.clock() + seconds
-            return await self.answered(request, served, until, patient=job.mode != "sync")
+            return await self.answered(request, served, Terms(request.task, until, patient=job.mode != "sync"))
 
         async def note(dag_run: str) -> None:
             await self.jobs.note(job, dag_run=dag_run)

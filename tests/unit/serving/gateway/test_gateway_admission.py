@@ -186,6 +186,7 @@ async def test_a_burst_waits_for_its_turn() -> None:
     for _ in range(20):
         admission.leave()
     await asyncio.gather(*waiting)
+    assert (admission.running, admission.waiting) == (2, 0)
 
 
 async def test_in_a_standing_queue_a_request_waits_shortly() -> None:
