@@ -349,6 +349,9 @@ class AirflowServer:
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__WORKERS__MISSING_DAG_RETRY_DELAY": "5",
             "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",  # its first answer takes seconds, more on a busy machine
+            # All parts start at once: the scheduler may run a task long before the API server listens.
+            "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "20",
+            "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "5",
             "AIRFLOW__AGENTIC__ARTIFACTS": self.artifacts.as_uri(),
             **self._settings,
         }
