@@ -24,8 +24,8 @@ from airflow_agentic.routing.decision import Candidate, Pick, To
 from airflow_agentic.routing.eligibility import Asked
 from airflow_agentic.routing.pick import Picker, compile_pick
 from airflow_agentic.spec.pattern import PolicyName
-from benchmarks import servers
 from benchmarks.base import Result, in_python, without_gc
+from scripts.peers import python_with
 
 MODELS: Final = 1000
 RECORDS: Final = 5000
@@ -42,7 +42,7 @@ def run() -> list[Result]:
     ours: dict[str, list[float]] = {policy: [] for policy in picks}
     theirs: list[dict[str, float]] = []
     version = ""
-    python = servers.peer("litellm", "litellm")
+    python = python_with("litellm==1.110.2")
     for _ in range(TURNS):
         found = in_python("benchmarks.litellm_pick", str(MODELS), python=str(python))
         version = found.pop("version")

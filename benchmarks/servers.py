@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -97,20 +96,6 @@ def sum_project(folder: Path) -> Path:
     (folder / "models").mkdir(exist_ok=True)
     (folder / "models" / "sum.yaml").write_text(CARD)
     return folder
-
-
-def peer(name: str, *packages: str) -> Path:
-    """The Python of an environment with a peer and nothing of ours; made once."""
-    folder = WORK / name
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        uv = shutil.which("uv")
-        install = [uv, "pip", "install", "--python", str(python)] if uv else [str(python), "-m", "pip", "install"]
-        make = [uv, "venv", "--clear", str(folder)] if uv else ["python3", "-m", "venv", str(folder)]
-        for command in (make, [*install, *packages]):
-            subprocess.run(command, check=True, capture_output=True)
-        (folder / "ready").touch()
-    return python
 
 
 def version(python: Path, package: str) -> str:

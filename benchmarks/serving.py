@@ -33,13 +33,18 @@ import orjson
 
 from benchmarks.base import ROOT, Result, in_python
 from benchmarks.http_load import Load, load
-from benchmarks.servers import CORES, free_port, memory, ours, peer, server, sum_project, version
+from benchmarks.servers import CORES, free_port, memory, ours, server, sum_project, version
+from scripts.peers import python_with
 
 TURNS: Final = 5
 SECONDS: Final = 4.0
 CONNECTIONS: Final = 32
 IDLE: Final = 1000
-PEERS: Final = {"mlserver": ("mlserver",), "kserve": ("kserve",), "litserve": ("litserve", "numpy", "orjson")}
+PEERS: Final = {
+    "mlserver": ("mlserver==1.7.1",),
+    "kserve": ("kserve==0.21.0",),
+    "litserve": ("litserve==0.2.19", "numpy", "orjson"),
+}
 TEXTS: Final = [
     f"{start} {end}"
     for start in ("I think", "They say", "We saw", "So it is:")
@@ -66,7 +71,7 @@ def run() -> list[Result]:
 
 
 def _sums(project: Path, folder: Path) -> list[Result]:
-    pythons = {name: peer(name, *packages) for name, packages in PEERS.items()}
+    pythons = {name: python_with(*packages) for name, packages in PEERS.items()}
     urls: dict[str, str] = {}
     with ExitStack() as stack:
         for name in ("ours", "floor", *pythons):

@@ -15,17 +15,16 @@ from typing import Any, Final
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from peers import python_with
+from peers import peer
 
 VERSION: Final = "1.7.1"
 MODELS: Final = Path(__file__).parent / "mlserver_models.py"
 START_SECONDS: Final = 120.0
 
 
-def mlserver() -> Path | None:
-    """Its command; ``None`` where it cannot be installed."""
-    python = python_with(f"mlserver-{VERSION}", f"mlserver=={VERSION}")
-    return None if python is None else python.with_name("mlserver")
+def mlserver() -> Path:
+    """Its command."""
+    return peer(f"mlserver=={VERSION}").with_name("mlserver")
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from peers import python_with
-from services import require
+from peers import peer
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "conformance"))
@@ -32,18 +31,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 
 @pytest.fixture(scope="module", params=PEERS)
-def peer(request: pytest.FixtureRequest) -> tuple[str, Path]:
+def client(request: pytest.FixtureRequest) -> tuple[str, Path]:
     """A client and the Python that has it."""
-    requirement = PEERS[request.param]
-    python = python_with(re.sub(r"\W+", "-", requirement), requirement)
-    require(python, f"needs {requirement}, which uv installs from PyPI")
-    assert python is not None
-    return request.param, python
+    return request.param, peer(PEERS[request.param])
 
 
-@pytest.mark.parametrize(("peer", "check"), CHECKS, indirect=["peer"])
-def test_a_client_is_served(server: Target, peer: tuple[str, Path], check: str) -> None:
-    name, python = peer
+@pytest.mark.parametrize(("client", "check"), CHECKS, indirect=["client"])
+def test_a_client_is_served(server: Target, client: tuple[str, Path], check: str) -> None:
+    name, python = client
     command = [str(python), str(HERE / f"{name}_script.py"), check, server.rest, server.grpc]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from builders import card
-from mlserver_environment import VERSION, mlserver, served
-from services import require
+from mlserver_environment import mlserver, served
 
 from airflow_agentic.coordinator import Coordinator
 from airflow_agentic.exceptions import ServiceRefusedError
@@ -42,10 +41,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    command = mlserver()
-    require(command, f"needs MLServer: uv pip install mlserver=={VERSION} in an environment of its own")
-    assert command is not None
-    with served(command, tmp_path_factory.mktemp("mlserver"), MODELS) as found:
+    with served(mlserver(), tmp_path_factory.mktemp("mlserver"), MODELS) as found:
         yield found
 
 

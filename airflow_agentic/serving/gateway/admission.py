@@ -142,7 +142,7 @@ class Admission:
                 await self._wait()
         except TimeoutError:
             if wait < seconds:
-                raise self._overloaded(f"none of them ended within {wait:.3g} s") from None
+                raise self._overloaded(f"this one got no place within {wait:.3g} s") from None
             detail = f"there was no place for the request within {seconds:.3g} s: {self.running} are being answered"
             raise ProblemError(DEADLINE, detail, retry_after=self._come_again()) from None
 

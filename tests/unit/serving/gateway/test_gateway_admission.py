@@ -199,7 +199,8 @@ async def test_in_a_standing_queue_a_request_waits_shortly() -> None:
         await admission.enter(seconds=30)
     assert (caught.value.kind.status, caught.value.detail) == (
         429,
-        "2 requests are being answered and none of them ended within 0.01 s; try again later, or start more replicas",
+        "2 requests are being answered and this one got no place within 0.01 s; "
+        "try again later, or start more replicas",
     )
     admission.leave()
     await first
