@@ -12,9 +12,9 @@ import gateway_process
 import httpx
 import pytest
 import yaml
-from limited_access import DAG, USER
 
 from airflow_agentic.serving.access import new_token
+from on_airflow.limited_access import DAG, USER
 from scripts.airflow_server import AirflowServer
 
 if TYPE_CHECKING:
