@@ -21,67 +21,73 @@ if TYPE_CHECKING:
 
 PREFIX = "AIRFLOW_AGENTIC_GATEWAY_"
 
+HostOption = Annotated[
+    str, typer.Option(envvar=f"{PREFIX}HOST", help="An address or name of this machine; without tokens a loopback.")
+]
+PortOption = Annotated[int, typer.Option(envvar=f"{PREFIX}PORT", min=0, max=65535, help="0 takes a free one.")]
+WorkflowsOption = Annotated[
+    list[str] | None, typer.Option("--workflow", "-w", metavar="NAME", help="Serve this one. Repeatable; else all.")
+]
+TokensOption = Annotated[
+    Path | None,
+    typer.Option(envvar=f"{PREFIX}TOKENS", metavar="FILE", help="Clients and the digests of their bearer tokens."),
+]
+JwksOption = Annotated[
+    str | None,
+    typer.Option(envvar=f"{PREFIX}JWKS", metavar="URL", help="Keys of who issues JWT; with --issuer, --audience."),
+]
+IssuerOption = Annotated[str, typer.Option(envvar=f"{PREFIX}ISSUER", help="Of the JWT that are taken.")]
+AudienceOption = Annotated[str, typer.Option(envvar=f"{PREFIX}AUDIENCE", help="That the JWT must be made for.")]
+JobsOption = Annotated[
+    str,
+    typer.Option(
+        envvar=f"{PREFIX}JOBS",
+        metavar="URL",
+        help="Where jobs and idempotency keys are kept: sqlite:////path/jobs.db or postgresql+psycopg2://…; "
+        "by default in memory, until the gateway ends.",
+    ),
+]
+AirflowUrlOption = Annotated[
+    str | None,
+    typer.Option(envvar=f"{PREFIX}AIRFLOW_URL", metavar="URL", help="Of Airflow's API server, for mode dag."),
+]
+AirflowTokenOption = Annotated[
+    Path | None, typer.Option(envvar=f"{PREFIX}AIRFLOW_TOKEN_FILE", metavar="FILE", help="Holds Airflow's token.")
+]
+AirflowUserOption = Annotated[
+    str | None,
+    typer.Option(envvar=f"{PREFIX}AIRFLOW_USER", help=f"Instead of a token; its password is {PREFIX}AIRFLOW_PASSWORD."),
+]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        envvar=["AIRFLOW_AGENTIC_ARTIFACTS", "AIRFLOW__AGENTIC__ARTIFACTS"],
+        help="The artifact store that Dag runs leave their answers in.",
+    ),
+]
+LimitsOption = Annotated[
+    list[str] | None,
+    typer.Option(envvar=f"{PREFIX}LIMITS", metavar="NAME=VALUE", help="As body_bytes=128Mi or running=32. Repeatable."),
+]
+
 
 def gateway(
     *,
-    host: Annotated[
-        str, typer.Option(envvar=f"{PREFIX}HOST", help="An address or name of this machine; without tokens a loopback.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar=f"{PREFIX}PORT", min=0, max=65535, help="0 takes a free one.")] = 8000,
-    workflow: Annotated[
-        list[str] | None, typer.Option("--workflow", "-w", metavar="NAME", help="Serve this one. Repeatable; else all.")
-    ] = None,
-    tokens: Annotated[
-        Path | None,
-        typer.Option(envvar=f"{PREFIX}TOKENS", metavar="FILE", help="Clients and the digests of their bearer tokens."),
-    ] = None,
-    jwks: Annotated[
-        str | None,
-        typer.Option(envvar=f"{PREFIX}JWKS", metavar="URL", help="Keys of who issues JWT; with --issuer, --audience."),
-    ] = None,
-    issuer: Annotated[str, typer.Option(envvar=f"{PREFIX}ISSUER", help="Of the JWT that are taken.")] = "",
-    audience: Annotated[str, typer.Option(envvar=f"{PREFIX}AUDIENCE", help="That the JWT must be made for.")] = "",
-    jobs: Annotated[
-        str,
-        typer.Option(
-            envvar=f"{PREFIX}JOBS",
-            metavar="URL",
-            help="Where jobs and idempotency keys are kept: sqlite:////path/jobs.db or postgresql+psycopg2://…; "
-            "by default in memory, until the gateway ends.",
-        ),
-    ] = "sqlite://",
-    airflow_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar=f"{PREFIX}AIRFLOW_URL",
-            metavar="URL",
-            help="Of Airflow's API server, for mode dag.",
-        ),
-    ] = None,
-    airflow_token_file: Annotated[
-        Path | None, typer.Option(envvar=f"{PREFIX}AIRFLOW_TOKEN_FILE", metavar="FILE", help="Holds Airflow's token.")
-    ] = None,
-    airflow_user: Annotated[
-        str | None,
-        typer.Option(
-            envvar=f"{PREFIX}AIRFLOW_USER", help=f"Instead of a token; its password is {PREFIX}AIRFLOW_PASSWORD."
-        ),
-    ] = None,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI",
-            envvar=["AIRFLOW_AGENTIC_ARTIFACTS", "AIRFLOW__AGENTIC__ARTIFACTS"],
-            help="The artifact store that Dag runs leave their answers in.",
-        ),
-    ] = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    workflow: WorkflowsOption = None,
+    tokens: TokensOption = None,
+    jwks: JwksOption = None,
+    issuer: IssuerOption = "",
+    audience: AudienceOption = "",
+    jobs: JobsOption = "sqlite://",
+    airflow_url: AirflowUrlOption = None,
+    airflow_token_file: AirflowTokenOption = None,
+    airflow_user: AirflowUserOption = None,
+    artifacts: StoreOption = None,
     deployment: DeploymentOption = "default",
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar=f"{PREFIX}LIMITS", metavar="NAME=VALUE", help="As body_bytes=128Mi or running=32. Repeatable."
-        ),
-    ] = None,
+    limit: LimitsOption = None,
     project: ProjectOption = Path(),
     allow_handler: HandlersOption = None,
     allow_uri: UrisOption = None,
