@@ -10,8 +10,9 @@ STAND_IN := airflow-agentic-stand-in
 # An index with a CPU build of torch, searched beside the default one; empty takes what the default has.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
-# Test files that run side by side; each of Airflow's starts one.
+# Test files that run side by side, but for those that share an Airflow.
 WORKERS ?= 2
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 BENCH ?=
 # Of `make faults`.
 KILLS ?= 200
@@ -60,7 +61,7 @@ models: $(INSTALLED) ## Build the example models into dags/built, once
 	$(BIN)/python -m scripts.models
 
 test: $(INSTALLED) models ## All tests; REQUIRE_SERVICES=1 fails where one would be skipped, PYTEST_ARGS goes to pytest
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 e2e: e2e-images e2e-tests ## Pods, chart, executor on the cluster of KUBECONFIG, compose; LOAD_IMAGE='kind load docker-image'
 
@@ -84,7 +85,7 @@ cluster:
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "$(NO_CLUSTER)" >&2; exit 2; }
 
 coverage: $(INSTALLED) models ## The tests that need no server, and the core's branches they miss; fails under 90 %
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov tests/unit tests/property tests/contract tests/scrutiny $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## Specs, conditions and requests, SECONDS (60) each, side by side; what is found lies in build/fuzz
 	$(BIN)/python -m pip install --quiet $(FUZZER)

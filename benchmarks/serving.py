@@ -34,15 +34,15 @@ import orjson
 from benchmarks.base import ROOT, Result, in_python
 from benchmarks.http_load import Load, load
 from benchmarks.servers import CORES, free_port, memory, ours, server, sum_project, version
-from scripts.peers import python_with
+from scripts.peers import KSERVE, MLSERVER, python_with
 
 TURNS: Final = 5
 SECONDS: Final = 4.0
 CONNECTIONS: Final = 32
 IDLE: Final = 1000
 PEERS: Final = {
-    "mlserver": ("mlserver==1.7.1",),
-    "kserve": ("kserve==0.21.0",),
+    "mlserver": (MLSERVER,),
+    "kserve": (KSERVE,),
     "litserve": ("litserve==0.2.19", "numpy", "orjson"),
 }
 TEXTS: Final = [

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(os.environ.get("AIRFLOW_AGENTIC_PEERS", Path.home() / ".cache" / "airflow-agentic-peers"))
+KSERVE: Final = "kserve==0.21.0"
+MLSERVER: Final = "mlserver==1.7.1"
+"""Tests and benchmarks ask the same ones."""
 
 
 class PeerError(RuntimeError):

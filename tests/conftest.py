@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 CACHE: Final = tempfile.TemporaryDirectory(prefix="airflow-agentic-cache-")
 """Of this session and the processes it starts: no plan or model of another is found, and nothing is left at home."""
 os.environ["AIRFLOW_AGENTIC_CACHE"] = CACHE.name
-HERE: Final = Path(__file__).resolve().parent
-BUILT: Final = HERE.parent / "dags" / "built"
-SHARING: Final = "tests/on_airflow"
+BUILT: Final = Path(__file__).resolve().parents[1] / "dags" / "built"
+SHARING: Final = "tests/on_airflow/"
 """The folder whose tests share an Airflow."""
-LONGEST: Final = (HERE / "on_airflow", HERE / "compat")
+LONGEST: Final = (SHARING, "tests/compat/")
 """Come first: what is short fills the gaps at the end."""
 
 settings.register_profile("project", deadline=None, database=None)
@@ -42,7 +41,7 @@ settings.load_profile("project")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order of the tests."""
-    items.sort(key=lambda item: not any(folder in item.path.parents for folder in LONGEST))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -52,7 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
     class ByFileOrFolder(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return SHARING if nodeid.startswith(f"{SHARING}/") else super()._split_scope(nodeid)
+            return SHARING if nodeid.startswith(SHARING) else super()._split_scope(nodeid)
 
     return ByFileOrFolder(config, log)
 

@@ -17,14 +17,15 @@ from urllib.request import urlopen
 
 from peers import peer
 
-VERSION: Final = "1.7.1"
+from scripts.peers import MLSERVER
+
 MODELS: Final = Path(__file__).parent / "mlserver_models.py"
 START_SECONDS: Final = 120.0
 
 
 def mlserver() -> Path:
     """Its command."""
-    return peer(f"mlserver=={VERSION}").with_name("mlserver")
+    return peer(MLSERVER).with_name("mlserver")
 
 
 @contextmanager

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from peers import peer
 
+from scripts.peers import KSERVE
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "conformance"))
 
 from conformance_targets import Target, ours  # noqa: E402  # it is of the suite beside this one
 
-PEERS = {"triton": "tritonclient[http,grpc]==2.73.0", "kserve": "kserve==0.21.0"}
+PEERS = {"triton": "tritonclient[http,grpc]==2.73.0", "kserve": KSERVE}
 CHECKS = [
     (name, check)
     for name in PEERS
